@@ -1,0 +1,212 @@
+//! From an answer to a report.
+
+use bellwether_plugin::net::{
+    HttpRequest, HttpResponse, Millis, Net, SecretHeader, TlsOptions, judge as judge_error, ms,
+};
+use bellwether_plugin::{ProbeError, Report, Request, State};
+use regex_lite::Regex;
+
+use crate::config::{Config, Secret};
+use crate::expect::{Statuses, broken, pattern, shorten};
+
+/// Days that the certificate must last where the operator says nothing.
+const CERT_WARN_DAYS: f64 = 14.0;
+const CERT_CRITICAL_DAYS: f64 = 3.0;
+
+/// Asks and judges.
+pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
+    // Everything that may be wrong with the configuration comes first: an
+    // operator hears of it whether or not the target is up.
+    let statuses = Statuses::read(&config.expect_status)?;
+    let body_regex = optional_pattern("/body_regex", config.body_regex.as_deref())?;
+    let body_not_regex = optional_pattern("/body_not_regex", config.body_not_regex.as_deref())?;
+    for (index, assertion) in config.json.iter().enumerate() {
+        broken(assertion, index, &serde_json::Value::Null)?;
+    }
+
+    let response = match net.http(&http_request(config)) {
+        Ok(response) => response,
+        Err(error) => return judge_error(error),
+    };
+
+    let mut findings = Findings::default();
+    if !statuses.contain(response.status) {
+        findings.critical(format!("expected {}", statuses.text()));
+    }
+    judge_body(config, &response, body_regex.as_ref(), body_not_regex.as_ref(), &mut findings)?;
+    judge_latency(config, &response, &mut findings);
+    judge_certificate(config, &response, request.now, &mut findings);
+    Ok(report(&response, request.now, findings))
+}
+
+fn optional_pattern(pointer: &str, text: Option<&str>) -> Result<Option<Regex>, ProbeError> {
+    text.map(|text| pattern(pointer, text)).transpose()
+}
+
+/// What is wrong, worst state first in mind, in the order in which it was found.
+#[derive(Default)]
+struct Findings {
+    critical: bool,
+    texts: Vec<String>,
+}
+
+impl Findings {
+    fn critical(&mut self, text: String) {
+        self.critical = true;
+        self.texts.push(text);
+    }
+
+    fn warning(&mut self, text: String) {
+        self.texts.push(text);
+    }
+
+    fn state(&self) -> State {
+        match (self.critical, self.texts.is_empty()) {
+            (true, _) => State::Critical,
+            (false, false) => State::Warning,
+            (false, true) => State::Ok,
+        }
+    }
+}
+
+fn http_request(config: &Config) -> HttpRequest {
+    let mut request = HttpRequest::new(&config.method, &config.url);
+    for (name, value) in &config.headers {
+        request = request.header(name, value);
+    }
+    for (name, secret) in &config.secret_headers {
+        let (secret, prefix) = match secret {
+            Secret::Name(secret) => (secret, ""),
+            Secret::Prefixed { secret, prefix } => (secret, prefix.as_str()),
+        };
+        request.secret_headers.push(SecretHeader {
+            name: name.clone(),
+            prefix: prefix.to_owned(),
+            secret: secret.clone(),
+        });
+    }
+    if !request.has_header("user-agent") {
+        request = request.header("User-Agent", concat!("bellwether-http/", env!("CARGO_PKG_VERSION")));
+    }
+    request.body = config.body.as_ref().map(|body| body.as_bytes().to_vec());
+    request.max_redirects = config.max_redirects;
+    request.max_body = config.max_body;
+    if !config.verify_tls || config.server_name.is_some() {
+        request.tls = Some(TlsOptions {
+            server_name: config.server_name.clone(),
+            verify: config.verify_tls,
+            alpn: Vec::new(),
+        });
+    }
+    request
+}
+
+fn judge_body(
+    config: &Config,
+    response: &HttpResponse,
+    must: Option<&Regex>,
+    must_not: Option<&Regex>,
+    findings: &mut Findings,
+) -> Result<(), ProbeError> {
+    let cut = if response.truncated {
+        format!(" in its first {} bytes", response.body.len())
+    } else {
+        String::new()
+    };
+    if must.is_some() || must_not.is_some() {
+        let text = String::from_utf8_lossy(&response.body);
+        if let Some(regex) = must.filter(|regex| !regex.is_match(&text)) {
+            findings.critical(format!("the body does not match {}{cut}", shorten(regex.as_str(), 80)));
+        }
+        if let Some(regex) = must_not.filter(|regex| regex.is_match(&text)) {
+            findings.critical(format!("the body matches {}", shorten(regex.as_str(), 80)));
+        }
+    }
+    if config.json.is_empty() {
+        return Ok(());
+    }
+    match serde_json::from_slice(&response.body) {
+        Ok(body) => {
+            for (index, assertion) in config.json.iter().enumerate() {
+                if let Some(text) = broken(assertion, index, &body)? {
+                    findings.critical(text);
+                }
+            }
+        }
+        Err(error) => findings.critical(format!("the body is not JSON{cut}: {error}")),
+    }
+    Ok(())
+}
+
+fn judge_latency(config: &Config, response: &HttpResponse, findings: &mut Findings) {
+    let latency = ms(response.timings.total);
+    match (config.warn_ms, config.critical_ms) {
+        (_, Some(limit)) if latency > limit => {
+            findings.critical(format!("slower than {}", Millis(limit)));
+        }
+        (Some(limit), _) if latency > limit => {
+            findings.warning(format!("slower than {}", Millis(limit)));
+        }
+        _ => {}
+    }
+}
+
+fn judge_certificate(config: &Config, response: &HttpResponse, now: i64, findings: &mut Findings) {
+    let Some(certificate) = &response.certificate else { return };
+    let days = certificate.days_left(now);
+    // Whoever accepts any certificate does not want to hear of its age, unless
+    // asked for.
+    let default = |value: f64| config.verify_tls.then_some(value);
+    let critical = config.cert_critical_days.or_else(|| default(CERT_CRITICAL_DAYS));
+    let warning = config.cert_warn_days.or_else(|| default(CERT_WARN_DAYS));
+    let text = if days < 0.0 {
+        format!("the certificate expired {:.1} days ago", -days)
+    } else {
+        format!("the certificate expires in {days:.1} days")
+    };
+    if critical.is_some_and(|limit| days < limit) {
+        findings.critical(text);
+    } else if warning.is_some_and(|limit| days < limit) {
+        findings.warning(text);
+    }
+}
+
+fn report(response: &HttpResponse, now: i64, findings: Findings) -> Report {
+    let timings = &response.timings;
+    let mut summary = format!("HTTP {} in {}", response.status, Millis(ms(timings.total)));
+    let state = findings.state();
+    for text in &findings.texts {
+        summary.push_str(", ");
+        summary.push_str(text);
+    }
+    let days = response
+        .certificate
+        .as_ref()
+        .map(|certificate| (certificate.days_left(now) * 10.0).round() / 10.0);
+    let mut report = Report::new(state, summary)
+        .metric("latency_ms", ms(timings.total))
+        .metric_if("dns_ms", timings.resolve.map(ms))
+        .metric_if("connect_ms", timings.connect.map(ms))
+        .metric_if("tls_ms", timings.tls.map(ms))
+        .metric_if("first_byte_ms", timings.first_byte.map(ms))
+        .metric("status", f64::from(response.status))
+        .metric("size_bytes", response.body.len() as f64)
+        .metric_if("cert_days", days)
+        .detail(format!("{} from {} ({})", response.version, response.peer, response.url));
+    if let Some(certificate) = &response.certificate {
+        report = report.detail(format!(
+            "certificate {} issued by {} for {}",
+            certificate.subject,
+            certificate.issuer,
+            certificate.names.join(", ")
+        ));
+    }
+    if let Some(location) = response.header("location").filter(|_| (300..400).contains(&response.status)) {
+        report = report.detail(format!("redirects to {location}"));
+    }
+    if state != State::Ok && !response.body.is_empty() {
+        let text = String::from_utf8_lossy(&response.body);
+        report = report.detail("").detail(shorten(text.trim(), 500));
+    }
+    report
+}

@@ -1,0 +1,239 @@
+//! Doubles for plugin tests on the host.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use crate::net::{
+    Certificate, Connection, Error, HttpRequest, HttpResponse, Net, Timings, TlsOptions,
+};
+use crate::{Node, Request};
+
+/// A network that answers as told and remembers what was asked.
+#[derive(Default)]
+pub struct FakeNet {
+    /// Answers to HTTP requests, in order.
+    pub http: RefCell<VecDeque<Result<HttpResponse, Error>>>,
+    /// Answers to connects, in order.
+    pub tcp: RefCell<VecDeque<Result<FakeConnection, Error>>>,
+    /// The HTTP requests that came.
+    pub requests: RefCell<Vec<HttpRequest>>,
+    /// The connects that came.
+    pub connects: RefCell<Vec<(String, u16, Option<TlsOptions>)>>,
+}
+
+impl FakeNet {
+    /// Answers one HTTP request.
+    pub fn answering(answer: Result<HttpResponse, Error>) -> Self {
+        let net = Self::default();
+        net.http.borrow_mut().push_back(answer);
+        net
+    }
+
+    /// Answers one connect.
+    pub fn connecting(answer: Result<FakeConnection, Error>) -> Self {
+        let net = Self::default();
+        net.tcp.borrow_mut().push_back(answer);
+        net
+    }
+}
+
+/// A response with that status and body after 12 ms.
+pub fn response(status: u16, body: &str) -> HttpResponse {
+    HttpResponse {
+        status,
+        version: "HTTP/1.1".to_owned(),
+        url: "http://192.0.2.1/".to_owned(),
+        peer: "192.0.2.1:80".to_owned(),
+        headers: Vec::new(),
+        body: body.as_bytes().to_vec(),
+        truncated: false,
+        timings: Timings {
+            resolve: Some(1_000),
+            connect: Some(2_000),
+            tls: None,
+            first_byte: Some(8_000),
+            total: 12_000,
+        },
+        certificate: None,
+    }
+}
+
+/// A certificate that expires so many days after [`NOW`].
+pub fn certificate(days: i64) -> Certificate {
+    Certificate {
+        subject: "CN=example.org".to_owned(),
+        issuer: "CN=Test CA".to_owned(),
+        names: vec!["example.org".to_owned()],
+        not_before: NOW - 86_400_000_000,
+        not_after: NOW + days * 86_400_000_000,
+        sha256: "00".repeat(32),
+    }
+}
+
+/// When fake requests run: 2026-01-01T00:00:00Z.
+pub const NOW: i64 = 1_767_225_600_000_000;
+
+/// A probe request with that configuration against node `web-1` at 192.0.2.1.
+pub fn request(config: &str) -> Request {
+    Request {
+        check: "homepage".to_owned(),
+        node: Node {
+            name: "web-1".to_owned(),
+            address: "192.0.2.1".to_owned(),
+            labels: vec![("role".to_owned(), "web".to_owned())],
+        },
+        config: config.to_owned(),
+        now: NOW,
+        deadline: NOW + 6_000_000,
+        timeout_ms: 5_000,
+        attempt: 1,
+    }
+}
+
+impl Net for FakeNet {
+    fn http(&self, request: &HttpRequest) -> Result<HttpResponse, Error> {
+        self.requests.borrow_mut().push(request.clone());
+        self.http
+            .borrow_mut()
+            .pop_front()
+            .unwrap_or_else(|| Err(Error::Unreachable("no answer was prepared".to_owned())))
+    }
+
+    fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        tls: Option<&TlsOptions>,
+    ) -> Result<Box<dyn Connection>, Error> {
+        self.connects.borrow_mut().push((host.to_owned(), port, tls.cloned()));
+        match self.tcp.borrow_mut().pop_front() {
+            Some(answer) => Ok(Box::new(answer?)),
+            None => Err(Error::Refused),
+        }
+    }
+}
+
+/// A connection that reads what was prepared, one chunk a read, then the end of
+/// the stream.
+#[derive(Default)]
+pub struct FakeConnection {
+    /// What comes, in chunks.
+    pub incoming: RefCell<VecDeque<Result<Vec<u8>, Error>>>,
+    /// What was written.
+    pub written: std::rc::Rc<RefCell<Vec<u8>>>,
+    /// The peer's certificate.
+    pub certificate: Option<Certificate>,
+    upgraded: Cell<bool>,
+}
+
+impl FakeConnection {
+    /// Reads these chunks.
+    pub fn reading(chunks: &[&str]) -> Self {
+        Self {
+            incoming: RefCell::new(
+                chunks.iter().map(|chunk| Ok(chunk.as_bytes().to_vec())).collect(),
+            ),
+            ..Self::default()
+        }
+    }
+
+    /// True after a STARTTLS upgrade.
+    pub fn upgraded(&self) -> bool {
+        self.upgraded.get()
+    }
+}
+
+impl Connection for FakeConnection {
+    fn write(&self, data: &[u8]) -> Result<(), Error> {
+        self.written.borrow_mut().extend_from_slice(data);
+        Ok(())
+    }
+
+    fn read(&self, max: u32) -> Result<Vec<u8>, Error> {
+        let mut incoming = self.incoming.borrow_mut();
+        match incoming.pop_front() {
+            None => Ok(Vec::new()),
+            Some(Ok(mut chunk)) if chunk.len() > max as usize => {
+                let rest = chunk.split_off(max as usize);
+                incoming.push_front(Ok(rest));
+                Ok(chunk)
+            }
+            Some(answer) => answer,
+        }
+    }
+
+    fn read_until(&self, delimiter: &[u8], max: u32) -> Result<Vec<u8>, Error> {
+        let mut found = Vec::new();
+        while found.len() < max as usize && !found.ends_with(delimiter) {
+            let byte = self.read(1)?;
+            if byte.is_empty() {
+                break;
+            }
+            found.extend(byte);
+        }
+        Ok(found)
+    }
+
+    fn start_tls(&self, _: &TlsOptions) -> Result<(), Error> {
+        self.upgraded.set(true);
+        Ok(())
+    }
+
+    fn timings(&self) -> Timings {
+        Timings {
+            resolve: None,
+            connect: Some(3_000),
+            tls: self.certificate.is_some().then_some(9_000),
+            first_byte: None,
+            total: 12_000,
+        }
+    }
+
+    fn peer(&self) -> String {
+        "192.0.2.1:25".to_owned()
+    }
+
+    fn certificate(&self) -> Option<Certificate> {
+        self.certificate.clone()
+    }
+}
+
+/// What is wrong with a configuration schema: forms are made from it, so every
+/// property needs a description, and its own examples and defaults must be
+/// readable as `T`.
+pub fn schema_problems<T: serde::de::DeserializeOwned>(schema: &str) -> Vec<String> {
+    let schema: serde_json::Value = match serde_json::from_str(schema) {
+        Ok(schema) => schema,
+        Err(error) => return vec![format!("not JSON: {error}")],
+    };
+    let mut problems = Vec::new();
+    if schema["type"] != "object" || schema["additionalProperties"] != false {
+        problems.push("expected an object without additional properties".to_owned());
+    }
+    let Some(properties) = schema["properties"].as_object() else {
+        return vec!["expected properties, found none".to_owned()];
+    };
+    let mut sample = serde_json::Map::new();
+    for (name, property) in properties {
+        if !property["description"].is_string() {
+            problems.push(format!("{name}: no description"));
+        }
+        let value = property["examples"].get(0).or_else(|| property.get("default"));
+        match value {
+            Some(value) => drop(sample.insert(name.clone(), value.clone())),
+            None => problems.push(format!("{name}: neither an example nor a default")),
+        }
+    }
+    if let Some(required) = schema["required"].as_array() {
+        for name in required {
+            if !name.as_str().is_some_and(|name| properties.contains_key(name)) {
+                problems.push(format!("{name}: required, but no property"));
+            }
+        }
+    }
+    if let Err(problem) = crate::config::parse::<T>(&serde_json::Value::Object(sample).to_string())
+    {
+        problems.push(format!("examples: {} {}", problem.pointer, problem.message));
+    }
+    problems
+}

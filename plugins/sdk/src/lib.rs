@@ -1,0 +1,38 @@
+//! Write Bellwether plugins in Rust.
+//!
+//! Implement one of [`Probe`], [`LogParser`], [`Action`] or [`Notifier`], name
+//! the type in the matching `export_…!` macro, build the crate as a `cdylib`
+//! for `wasm32-unknown-unknown` and turn it into a component
+//! (`plugins/build.sh` does both). See `plugins/README.md` for a whole one.
+//!
+//! Everything also compiles for the host, where host calls are absent: keep
+//! judgement in functions that take a `&dyn` [`net::Net`] and test them with
+//! [`fake::FakeNet`].
+
+#[expect(missing_docs, reason = "generated; the WIT text documents it")]
+pub mod bindings;
+
+mod action;
+pub mod command;
+pub mod config;
+pub mod fake;
+mod glue;
+pub mod log;
+mod manifest;
+pub mod net;
+mod notifier;
+mod parser;
+mod probe;
+pub mod state;
+pub mod time;
+
+pub use action::{Action, ActionContext, ActionError, ActionReport};
+pub use bindings::host::bellwether::plugin::types::{
+    ConfigProblem, Level, Manifest, Metric, MetricSpec, Node, State, Timestamp,
+};
+pub use notifier::{Notification, NotificationKind, Notifier, NotifyError, Receipt};
+pub use parser::{Batch, EntryBuilder, Lines, LogParser, ParseError, RawRecords, Records};
+pub use probe::{Probe, Report, Request, ProbeError};
+
+#[doc(hidden)]
+pub use glue::{Parsing, act, check, notify, prepare};
