@@ -1,0 +1,3 @@
+//! Checks: when they run, what they said, what state they are in.
+
+pub mod outcome;

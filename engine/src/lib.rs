@@ -1,0 +1,7 @@
+//! Bellwether: a WebAssembly-pluggable check and alert engine.
+//!
+//! ARCHITECTURE.md at the top of the repository tells how the parts fit.
+
+pub mod clock;
+pub mod config;
+pub mod check;
