@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_plugin::http::{SecretValue, StatusSet};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,12 +20,12 @@ pub struct Config {
     pub headers: BTreeMap<String, String>,
     /// Request headers whose value the engine fills in from a secret.
     #[serde(default)]
-    pub secret_headers: BTreeMap<String, Secret>,
+    pub secret_headers: BTreeMap<String, SecretValue>,
     /// Request body.
     pub body: Option<String>,
     /// Codes and ranges that are right.
     #[serde(default = "any_success")]
-    pub expect_status: Vec<Status>,
+    pub expect_status: StatusSet,
     /// Must match the body.
     pub body_regex: Option<String>,
     /// Must not match the body.
@@ -51,32 +52,6 @@ pub struct Config {
     /// Bytes of the body to read.
     #[serde(default = "one_mebibyte")]
     pub max_body: u32,
-}
-
-/// A secret's name, with what goes before its value.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Secret {
-    /// The value as it is.
-    Name(String),
-    /// `prefix` and then the value, as in `Bearer …`.
-    Prefixed {
-        /// Name of the secret.
-        secret: String,
-        /// Text before the value.
-        #[serde(default)]
-        prefix: String,
-    },
-}
-
-/// A status code, a range as `"200-299"` or a class as `"2xx"`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-pub enum Status {
-    /// One code.
-    Code(u16),
-    /// Several.
-    Range(String),
 }
 
 /// One thing that a JSON body must hold.
@@ -113,8 +88,8 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-fn any_success() -> Vec<Status> {
-    vec![Status::Range("200-399".to_owned())]
+fn any_success() -> StatusSet {
+    StatusSet::range(200, 399)
 }
 
 fn ten() -> u32 {
@@ -136,7 +111,7 @@ pub const SCHEMA: &str = r##"{
 "url":{"type":"string","format":"uri","x-target":"url","title":"URL","description":"where to ask, http or https","examples":["https://{{ node.address }}/health"]},
 "method":{"type":"string","default":"GET","description":"HTTP method","examples":["GET","HEAD","POST"]},
 "headers":{"type":"object","additionalProperties":{"type":"string"},"default":{},"description":"request headers","examples":[{"Accept":"application/json"}]},
-"secret_headers":{"type":"object","additionalProperties":{"anyOf":[{"type":"string"},{"type":"object","additionalProperties":false,"required":["secret"],"properties":{"secret":{"type":"string","x-secret":true,"description":"name of the secret"},"prefix":{"type":"string","default":"","description":"text before the value"}}}]},"default":{},"description":"request headers whose value the engine fills in from a secret: the secret's name, or secret and prefix","examples":[{"Authorization":{"secret":"api-token","prefix":"Bearer "}}]},
+"secret_headers":{"type":"object","additionalProperties":{"anyOf":[{"type":"string"},{"type":"object","additionalProperties":false,"required":["secret"],"properties":{"secret":{"type":"string","description":"name of the secret"},"prefix":{"type":"string","default":"","description":"text before the value"}}}]},"default":{},"description":"request headers whose value the engine fills in from a secret: the secret's name, or secret and prefix","examples":[{"Authorization":{"secret":"api-token","prefix":"Bearer "}}]},
 "body":{"type":"string","description":"request body","examples":["{\"ping\":1}"]},
 "expect_status":{"type":"array","items":{"anyOf":[{"type":"integer","minimum":100,"maximum":999},{"type":"string","pattern":"^([1-9][0-9]{2}-[1-9][0-9]{2}|[1-9]xx|[1-9][0-9]{2})$"}]},"minItems":1,"default":["200-399"],"description":"status codes that are right: codes, ranges as \"200-299\" or classes as \"2xx\"","examples":[[200,"300-399"]]},
 "body_regex":{"type":"string","format":"regex","description":"pattern that the body must match","examples":["^ok$"]},

@@ -1,67 +1,11 @@
-//! Expectations: status codes and JSON values.
+//! Expectations of a body: patterns and JSON values.
 
 use bellwether_plugin::ProbeError;
+use bellwether_plugin::http::shorten;
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::config::{Assertion, Status};
-
-/// Codes that are right.
-pub struct Statuses {
-    ranges: Vec<(u16, u16)>,
-    text: String,
-}
-
-impl Statuses {
-    /// Reads codes, ranges and classes.
-    pub fn read(list: &[Status]) -> Result<Self, ProbeError> {
-        let mut ranges = Vec::new();
-        let mut words = Vec::new();
-        for (index, status) in list.iter().enumerate() {
-            let range = match status {
-                Status::Code(code) => {
-                    words.push(code.to_string());
-                    Some((*code, *code))
-                }
-                Status::Range(text) => {
-                    words.push(text.clone());
-                    range(text)
-                }
-            };
-            ranges.push(range.ok_or_else(|| {
-                ProbeError::config(
-                    format!("/expect_status/{index}"),
-                    "expected a code like 200, a range like \"200-299\" or a class like \"2xx\"",
-                )
-            })?);
-        }
-        if ranges.is_empty() {
-            return Err(ProbeError::config("/expect_status", "expected at least one status code"));
-        }
-        Ok(Statuses { ranges, text: words.join(", ") })
-    }
-
-    /// True where the code is right.
-    pub fn contain(&self, code: u16) -> bool {
-        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&code))
-    }
-
-    /// As the operator wrote them.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-}
-
-fn range(text: &str) -> Option<(u16, u16)> {
-    let text = text.trim();
-    if let Some(class) = text.strip_suffix("xx").or_else(|| text.strip_suffix("XX")) {
-        let class: u16 = class.parse().ok().filter(|class| (1..=9).contains(class))?;
-        return Some((class * 100, class * 100 + 99));
-    }
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-    (first <= last).then_some((first, last))
-}
+use crate::config::Assertion;
 
 /// Compiles a pattern of the configuration.
 pub fn pattern(pointer: &str, text: &str) -> Result<Regex, ProbeError> {
@@ -155,12 +99,4 @@ fn equal(left: &Value, right: &Value) -> bool {
 
 fn short(value: &Value) -> String {
     shorten(&value.to_string(), 80)
-}
-
-/// At most `max` characters, with a sign that more were there.
-pub fn shorten(text: &str, max: usize) -> String {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

@@ -1,13 +1,14 @@
 //! From an answer to a report.
 
+use bellwether_plugin::http::{set_headers, shorten};
 use bellwether_plugin::net::{
-    HttpRequest, HttpResponse, Millis, Net, SecretHeader, TlsOptions, judge as judge_error, ms,
+    HttpRequest, HttpResponse, Millis, Net, TlsOptions, judge as judge_error, ms,
 };
 use bellwether_plugin::{ProbeError, Report, Request, State};
 use regex_lite::Regex;
 
-use crate::config::{Config, Secret};
-use crate::expect::{Statuses, broken, pattern, shorten};
+use crate::config::Config;
+use crate::expect::{broken, pattern};
 
 /// Days that the certificate must last where the operator says nothing.
 const CERT_WARN_DAYS: f64 = 14.0;
@@ -17,7 +18,6 @@ const CERT_CRITICAL_DAYS: f64 = 3.0;
 pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
     // Everything that may be wrong with the configuration comes first: an
     // operator hears of it whether or not the target is up.
-    let statuses = Statuses::read(&config.expect_status)?;
     let body_regex = optional_pattern("/body_regex", config.body_regex.as_deref())?;
     let body_not_regex = optional_pattern("/body_not_regex", config.body_not_regex.as_deref())?;
     for (index, assertion) in config.json.iter().enumerate() {
@@ -30,8 +30,8 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     };
 
     let mut findings = Findings::default();
-    if !statuses.contain(response.status) {
-        findings.critical(format!("expected {}", statuses.text()));
+    if !config.expect_status.contains(response.status) {
+        findings.critical(format!("expected {}", config.expect_status.text()));
     }
     judge_body(config, &response, body_regex.as_ref(), body_not_regex.as_ref(), &mut findings)?;
     judge_latency(config, &response, &mut findings);
@@ -71,20 +71,7 @@ impl Findings {
 
 fn http_request(config: &Config) -> HttpRequest {
     let mut request = HttpRequest::new(&config.method, &config.url);
-    for (name, value) in &config.headers {
-        request = request.header(name, value);
-    }
-    for (name, secret) in &config.secret_headers {
-        let (secret, prefix) = match secret {
-            Secret::Name(secret) => (secret, ""),
-            Secret::Prefixed { secret, prefix } => (secret, prefix.as_str()),
-        };
-        request.secret_headers.push(SecretHeader {
-            name: name.clone(),
-            prefix: prefix.to_owned(),
-            secret: secret.clone(),
-        });
-    }
+    set_headers(&mut request, &config.headers, &config.secret_headers);
     if !request.has_header("user-agent") {
         request = request.header("User-Agent", concat!("bellwether-http/", env!("CARGO_PKG_VERSION")));
     }

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::net::{
     Certificate, Connection, Error, HttpRequest, HttpResponse, Net, Timings, TlsOptions,
 };
-use crate::{Node, Request};
+use crate::{Batch, Level, Node, RawEntry, RawRecords, RawSpan, Request, Timestamp};
 
 /// A network that answers as told and remembers what was asked.
 #[derive(Default)]
@@ -123,7 +123,8 @@ pub struct FakeConnection {
     pub written: std::rc::Rc<RefCell<Vec<u8>>>,
     /// The peer's certificate.
     pub certificate: Option<Certificate>,
-    upgraded: Cell<bool>,
+    /// True after a STARTTLS upgrade.
+    pub upgraded: Cell<bool>,
 }
 
 impl FakeConnection {
@@ -135,11 +136,6 @@ impl FakeConnection {
             ),
             ..Self::default()
         }
-    }
-
-    /// True after a STARTTLS upgrade.
-    pub fn upgraded(&self) -> bool {
-        self.upgraded.get()
     }
 }
 
@@ -236,4 +232,62 @@ pub fn schema_problems<T: serde::de::DeserializeOwned>(schema: &str) -> Vec<Stri
         problems.push(format!("examples: {} {}", problem.pointer, problem.message));
     }
     problems
+}
+
+/// A batch of these lines.
+pub fn batch(lines: &[&str]) -> Batch {
+    let mut batch = Batch { text: String::new(), ends: Vec::new(), gap: 1, received: NOW };
+    for line in lines {
+        batch.text.push_str(line);
+        batch.ends.push(batch.text.len() as u32);
+        batch.text.push('\n');
+    }
+    batch
+}
+
+/// A record as the engine reads it, spans resolved.
+#[derive(Debug, PartialEq)]
+pub struct ReadEntry {
+    /// Last line that it is made from.
+    pub line: u32,
+    /// When it happened.
+    pub time: Option<Timestamp>,
+    /// How bad it is.
+    pub level: Level,
+    /// What it says.
+    pub message: String,
+    /// Names and values.
+    pub fields: Vec<(String, String)>,
+}
+
+impl ReadEntry {
+    /// The first field of that name.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// Reads an answer as the engine does. Panics where a span breaks the contract:
+/// it straddles text and extra, lies outside of both or cuts a character.
+pub fn read_records(text: &str, records: &RawRecords) -> Vec<ReadEntry> {
+    let resolve = |span: RawSpan| {
+        let (start, end) = (span.start as usize, span.end as usize);
+        if end <= text.len() {
+            text[start..end].to_owned()
+        } else {
+            records.extra[start - text.len()..end - text.len()].to_owned()
+        }
+    };
+    let read = |entry: &RawEntry| ReadEntry {
+        line: entry.line,
+        time: entry.time,
+        level: entry.level,
+        message: resolve(entry.message),
+        fields: entry
+            .fields
+            .iter()
+            .map(|field| (records.names[field.name as usize].clone(), resolve(field.value)))
+            .collect(),
+    };
+    records.entries.iter().map(read).collect()
 }

@@ -17,6 +17,7 @@ pub mod command;
 pub mod config;
 pub mod fake;
 mod glue;
+pub mod http;
 pub mod log;
 mod manifest;
 pub mod net;
@@ -30,8 +31,10 @@ pub use action::{Action, ActionContext, ActionError, ActionReport};
 pub use bindings::host::bellwether::plugin::types::{
     ConfigProblem, Level, Manifest, Metric, MetricSpec, Node, State, Timestamp,
 };
-pub use notifier::{Notification, NotificationKind, Notifier, NotifyError, Receipt};
-pub use parser::{Batch, EntryBuilder, Lines, LogParser, ParseError, RawRecords, Records};
+pub use notifier::{Notification, NotificationKind, Notifier, NotifyError, Receipt, Retry};
+pub use parser::{
+    Batch, EntryBuilder, Lines, LogParser, ParseError, RawEntry, RawField, RawRecords, RawSpan, Records,
+};
 pub use probe::{Probe, Report, Request, ProbeError};
 
 #[doc(hidden)]

@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use serde::de::DeserializeOwned;
 
 pub use crate::bindings::log_parser::exports::bellwether::plugin::log_parser::{
-    Batch, ParseError, Records as RawRecords,
+    Batch, Entry as RawEntry, Field as RawField, ParseError, Records as RawRecords, Span as RawSpan,
 };
-use crate::bindings::log_parser::exports::bellwether::plugin::log_parser::{Entry, Field, Span};
+use RawEntry as Entry;
+use RawField as Field;
+use RawSpan as Span;
 use crate::{ConfigProblem, Level, Manifest, Timestamp};
 
 /// Turns lines into records. One value serves one source until the engine
@@ -156,6 +158,12 @@ impl<'a> Records<'a> {
         });
         self.expected = number + 1;
         number as u32
+    }
+
+    /// The answer as the contract has it, for what this builder has no words
+    /// for.
+    pub fn raw(&mut self) -> &mut RawRecords {
+        &mut self.raw
     }
 
     /// The answer for the engine.

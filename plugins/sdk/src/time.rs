@@ -72,6 +72,11 @@ pub fn timestamp(
 /// comma before the fraction, an offset without colon, and no offset at all
 /// (UTC).
 pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    parse_rfc3339_in(text, 0)
+}
+
+/// The same, with an offset in seconds east of UTC for text that names none.
+pub fn parse_rfc3339_in(text: &str, default_offset: i64) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     if bytes.len() < 19 {
         return None;
@@ -95,7 +100,7 @@ pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
         micros = fraction(&tail[..count])?;
         rest = &tail[count..];
     }
-    let offset = parse_offset(rest)?;
+    let offset = if rest.is_empty() { default_offset } else { parse_offset(rest)? };
     timestamp(i64::from(year), month, day, hour, minute, second, micros, offset)
 }
 
@@ -122,13 +127,15 @@ pub fn parse_offset(bytes: &[u8]) -> Option<i64> {
 /// the Unix epoch; the magnitude tells which. Numbers before September 2001
 /// (below 1e9) are no times.
 pub fn parse_epoch(number: &str) -> Option<Timestamp> {
+    if number.bytes().any(|byte| matches!(byte, b'e' | b'E')) {
+        return from_epoch_float(number.parse().ok()?);
+    }
     let (whole, decimals) = match number.split_once('.') {
         Some((whole, decimals)) => (whole, decimals),
         None => (number, ""),
     };
     if !whole.bytes().all(|byte| byte.is_ascii_digit()) {
-        // 1.7e9 and the like.
-        return from_epoch_float(number.parse().ok()?);
+        return None;
     }
     let value: i64 = whole.parse().ok()?;
     match whole.len() {
@@ -140,6 +147,7 @@ pub fn parse_epoch(number: &str) -> Option<Timestamp> {
     }
 }
 
+/// 1.7e9 and the like.
 fn from_epoch_float(value: f64) -> Option<Timestamp> {
     let micros = match value {
         value if (1e9..1e11).contains(&value) => value * 1e6,
