@@ -2,6 +2,7 @@
 //!
 //! ARCHITECTURE.md at the top of the repository tells how the parts fit.
 
+pub mod check;
 pub mod clock;
 pub mod config;
-pub mod check;
+pub mod pipeline;

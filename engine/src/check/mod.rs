@@ -1,3 +1,4 @@
 //! Checks: when they run, what they said, what state they are in.
 
 pub mod outcome;
+pub mod state;

@@ -118,7 +118,9 @@ pub struct EgressSpec {
 impl Default for EgressSpec {
     /// Cloud metadata services.
     fn default() -> Self {
-        Self { deny: vec!["169.254.169.254/32".into(), "fd00:ec2::254/128".into()] }
+        Self {
+            deny: vec!["169.254.169.254/32".into(), "fd00:ec2::254/128".into()],
+        }
     }
 }
 
@@ -262,7 +264,9 @@ pub struct LimitsSpec {
     pub memory: Option<Bytes>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     Info,
@@ -364,8 +368,14 @@ impl Default for EnvelopeSpec {
     fn default() -> Self {
         const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
         Self {
-            per_node: Rate { count: 3, per: HOUR },
-            overall: Rate { count: 10, per: HOUR },
+            per_node: Rate {
+                count: 3,
+                per: HOUR,
+            },
+            overall: Rate {
+                count: 10,
+                per: HOUR,
+            },
             max_share: None,
             cooldown: Span::secs(300),
             approve: false,

@@ -47,14 +47,19 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("expected a duration such as 500ms, 10s, 5m, 2h or 30d, found {text:?}")
-        };
+        let wrong =
+            || format!("expected a duration such as 500ms, 10s, 5m, 2h or 30d, found {text:?}");
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
         let unit = &text[digits..];
-        let (_, micros) = SPAN_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-        number.checked_mul(*micros).map(|us| Span(Duration::from_micros(us))).ok_or_else(wrong)
+        let (_, micros) = SPAN_UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .ok_or_else(wrong)?;
+        number
+            .checked_mul(*micros)
+            .map(|us| Span(Duration::from_micros(us)))
+            .ok_or_else(wrong)
     }
 }
 
@@ -78,7 +83,12 @@ text_serde!(Span);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
-const BYTE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const BYTE_UNITS: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
 
 impl FromStr for Bytes {
     type Err = String;
@@ -87,8 +97,10 @@ impl FromStr for Bytes {
         let wrong = || format!("expected a size such as 512KiB or 64MiB, found {text:?}");
         let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
-        let (_, unit) =
-            BYTE_UNITS.iter().find(|(name, _)| *name == &text[digits..]).ok_or_else(wrong)?;
+        let (_, unit) = BYTE_UNITS
+            .iter()
+            .find(|(name, _)| *name == &text[digits..])
+            .ok_or_else(wrong)?;
         number.checked_mul(*unit).map(Bytes).ok_or_else(wrong)
     }
 }
@@ -120,8 +132,12 @@ impl FromStr for Percent {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || format!("expected a share from 0% to 100% such as 25%, found {text:?}");
-        let number: f64 =
-            text.strip_suffix('%').ok_or_else(wrong)?.trim().parse().map_err(|_| wrong())?;
+        let number: f64 = text
+            .strip_suffix('%')
+            .ok_or_else(wrong)?
+            .trim()
+            .parse()
+            .map_err(|_| wrong())?;
         if (0.0..=100.0).contains(&number) {
             Ok(Percent((number * 100.0).round() as u32))
         } else {
@@ -201,8 +217,22 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_what_was_found() {
-        for text in ["", "10", "s", "-1s", "1 s", "1y", "99999999999999999999s", "1.5h"] {
-            assert!(text.parse::<Span>().unwrap_err().contains("expected a duration"), "{text}");
+        for text in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1 s",
+            "1y",
+            "99999999999999999999s",
+            "1.5h",
+        ] {
+            assert!(
+                text.parse::<Span>()
+                    .unwrap_err()
+                    .contains("expected a duration"),
+                "{text}"
+            );
         }
         for text in ["", "64", "64MB", "MiB"] {
             assert!(text.parse::<Bytes>().is_err(), "{text}");

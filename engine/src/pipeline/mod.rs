@@ -1,0 +1,3 @@
+//! The pure core: what a batch of inputs changes.
+
+pub mod changes;
