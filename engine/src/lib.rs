@@ -5,4 +5,7 @@
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod live;
 pub mod pipeline;
+pub mod recorder;
+pub mod store;
