@@ -67,7 +67,10 @@ impl Probe for Hostile {
             "connect" => reach::connect(&config),
             "many-connections" => reach::many_connections(&config),
             "http-get" => reach::http_get(&config),
-            other => Err(ProbeError::config("/mode", format!("expected a mode, found \"{other}\""))),
+            other => Err(ProbeError::config(
+                "/mode",
+                format!("expected a mode, found \"{other}\""),
+            )),
         }
     }
 }
@@ -101,18 +104,40 @@ mod tests {
     #[test]
     fn the_schema_fits_the_configuration() {
         assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
-        assert!(matches!(run(r#"{"mode":"nice"}"#), Err(ProbeError::Config(_))));
+        assert!(matches!(
+            run(r#"{"mode":"nice"}"#),
+            Err(ProbeError::Config(_))
+        ));
     }
 
     #[test]
     fn harmless_amounts_return() {
-        assert_eq!(run(r#"{"mode":"burn","amount":1000}"#).unwrap().metrics.len(), 1);
-        assert_eq!(run(r#"{"mode":"stack-overflow","amount":10}"#).unwrap().metrics[0].value, 10.0);
+        assert_eq!(
+            run(r#"{"mode":"burn","amount":1000}"#)
+                .unwrap()
+                .metrics
+                .len(),
+            1
+        );
+        assert_eq!(
+            run(r#"{"mode":"stack-overflow","amount":10}"#)
+                .unwrap()
+                .metrics[0]
+                .value,
+            10.0
+        );
         let report = run(r#"{"mode":"huge-output","what":"metrics","amount":2000}"#).unwrap();
         assert_eq!(report.metrics.len(), 2_000);
         let report = run(r#"{"mode":"huge-output","what":"summary","amount":70000}"#).unwrap();
         assert_eq!(report.summary.len(), 70_000);
         let report = run(r#"{"mode":"nan-metrics"}"#).unwrap();
-        assert_eq!(report.metrics.iter().filter(|metric| metric.value.is_finite()).count(), 1);
+        assert_eq!(
+            report
+                .metrics
+                .iter()
+                .filter(|metric| metric.value.is_finite())
+                .count(),
+            1
+        );
     }
 }
