@@ -6,6 +6,8 @@ pub mod check;
 pub mod clock;
 pub mod config;
 pub mod live;
+pub mod log;
+pub mod notify;
 pub mod pipeline;
 pub mod recorder;
 pub mod store;
