@@ -56,6 +56,22 @@ pub fn stack_overflow(depth: u64) -> Report {
     Report::ok(format!("reached {reached}")).metric("value", reached as f64)
 }
 
+/// Calls itself so deep without using linear memory: the host's own stack is
+/// what overflows.
+pub fn call_overflow(depth: u64) -> Report {
+    #[inline(never)]
+    fn deeper(left: u64) -> u64 {
+        // No tail call and nothing to accumulate: it cannot become a loop.
+        if left == 0 {
+            1
+        } else {
+            deeper(left - 1).wrapping_mul(3) ^ left
+        }
+    }
+    let reached = deeper(depth);
+    Report::ok(format!("returned {reached}")).metric("value", depth as f64)
+}
+
 /// A report that is too large.
 pub fn huge_output(config: &Config) -> Result<Report, ProbeError> {
     let amount = config.amount;
