@@ -2,12 +2,8 @@
 //!
 //! ARCHITECTURE.md at the top of the repository tells how the parts fit.
 
+pub mod alert;
 pub mod check;
 pub mod clock;
 pub mod config;
-pub mod live;
-pub mod log;
-pub mod notify;
 pub mod pipeline;
-pub mod recorder;
-pub mod store;

@@ -1,0 +1,800 @@
+//! The checker: CEL's tree to the typed tree of [`super::eval`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cel::IdedExpr;
+use cel::common::ast::{
+    CallExpr, ComprehensionExpr, Expr, LiteralValue, SelectExpr, SourceInfo, operators,
+};
+use cel::parser::Parser;
+
+use super::eval::{Bool, Cmp, Int, Map, Num, Op, Quantifier, Text};
+use super::facts::{Agg, Facts, MetricNeed, QuerySet};
+use super::{ExprError, MAX_LENGTH, MAX_NODES};
+use crate::check::outcome::State;
+use crate::config::problem::closest;
+use crate::config::units::Span;
+
+/// Which table of variables and functions counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Node,
+    Rule,
+}
+
+const NODE_VARS: [&str; 3] = ["name", "address", "labels"];
+const RULE_VARS: [&str; 9] = [
+    "check",
+    "node",
+    "labels",
+    "state",
+    "last_state",
+    "attempt",
+    "metrics",
+    "summary",
+    "duration_ms",
+];
+const TEXT_FUNCTIONS: [&str; 6] = [
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "size",
+    "has",
+];
+const STATES: [State; 4] = [State::Ok, State::Warning, State::Critical, State::Unknown];
+
+/// Longest window of a function over time.
+const MAX_WINDOW: Duration = Duration::from_secs(7 * 86_400);
+/// Greatest size of a compiled pattern in bytes.
+const MAX_PATTERN: usize = 1 << 20;
+
+type Checked<T> = Result<T, ExprError>;
+
+/// An expression with its type.
+enum Typed {
+    Bool(Bool),
+    Text(Text),
+    Int(Int),
+    Num(Num),
+    Map(Map),
+    List(Vec<Typed>),
+}
+
+impl Typed {
+    fn name(&self) -> &'static str {
+        match self {
+            Typed::Bool(_) => "a bool",
+            Typed::Text(_) => "a string",
+            Typed::Int(_) => "an int",
+            Typed::Num(_) => "a double",
+            Typed::Map(_) => "a map",
+            Typed::List(_) => "a list",
+        }
+    }
+}
+
+struct Compiler<'a> {
+    scope: Scope,
+    text: &'a str,
+    info: SourceInfo,
+    nodes: usize,
+    queries: &'a mut QuerySet,
+    facts: Facts,
+    /// Variable of the comprehension around.
+    item: Option<String>,
+}
+
+pub(super) fn compile(text: &str, scope: Scope, queries: &mut QuerySet) -> Checked<(Bool, Facts)> {
+    let at_start = |message: String| ExprError {
+        line: 1,
+        column: 1,
+        message,
+        suggestion: None,
+    };
+    if text.trim().is_empty() {
+        return Err(at_start("expected an expression, found nothing".into()));
+    }
+    if text.len() > MAX_LENGTH {
+        return Err(at_start(format!(
+            "expected at most {MAX_LENGTH} bytes, found {}",
+            text.len()
+        )));
+    }
+    let (tree, info) = Parser::new()
+        .parse_with_source_info(text)
+        .map_err(|errors| {
+            let Some(first) = errors.errors.first() else {
+                return at_start("expected a CEL expression".into());
+            };
+            let message = first.msg.lines().next().unwrap_or_default();
+            let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+            // The list of every token that could follow helps nobody.
+            let message = message.split(" expecting ").next().unwrap_or(message);
+            let message = message
+                .replace("'<EOF>'", "the end")
+                .replace("<EOF>", "the end");
+            ExprError {
+                line: first.pos.0.max(1) as u32,
+                column: first.pos.1.max(1) as u32,
+                message: format!("expected a CEL expression, found a syntax error: {message}"),
+                suggestion: None,
+            }
+        })?;
+    let mut compiler = Compiler {
+        scope,
+        text,
+        info,
+        nodes: 0,
+        queries,
+        facts: Facts::default(),
+        item: None,
+    };
+    let root = match compiler.typed(&tree)? {
+        Typed::Bool(root) => root,
+        other => {
+            let message = format!("expected a condition (a bool), found {}", other.name());
+            return Err(compiler.error(&tree, message));
+        }
+    };
+    let mut facts = compiler.facts;
+    facts.check_filter = filter(&root);
+    Ok((root, facts))
+}
+
+/// The check that has to be the result's for `root` to hold.
+fn filter(root: &Bool) -> Option<Arc<str>> {
+    match root {
+        Bool::CheckIs(name) => Some((**name).into()),
+        Bool::And(parts) => parts.iter().find_map(filter),
+        _ => None,
+    }
+}
+
+fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+fn number(typed: Typed) -> Result<Num, Typed> {
+    match typed {
+        Typed::Num(num) => Ok(num),
+        Typed::Int(Int::Const(n)) => Ok(Num::Const(n as f64)),
+        Typed::Int(int) => Ok(Num::Int(Box::new(int))),
+        other => Err(other),
+    }
+}
+
+impl Compiler<'_> {
+    /// Line and column of a node. A call is marked at its parenthesis by the
+    /// parser; its name is what people look for.
+    fn position(&self, node: &IdedExpr) -> (u32, u32) {
+        let chars: Vec<char> = self.text.chars().collect();
+        let mut at = self
+            .info
+            .offset_for(node.id)
+            .map_or(0, |(start, _)| start as usize);
+        at = at.min(chars.len());
+        if chars.get(at) == Some(&'(') {
+            while at > 0 && (chars[at - 1].is_alphanumeric() || chars[at - 1] == '_') {
+                at -= 1;
+            }
+        }
+        let before = &chars[..at];
+        let line = before.iter().filter(|c| **c == '\n').count() as u32 + 1;
+        let column = before.iter().rev().take_while(|c| **c != '\n').count() as u32 + 1;
+        (line, column)
+    }
+
+    fn error(&self, node: &IdedExpr, message: impl Into<String>) -> ExprError {
+        let (line, column) = self.position(node);
+        ExprError {
+            line,
+            column,
+            message: message.into(),
+            suggestion: None,
+        }
+    }
+
+    fn expected<T>(&self, node: &IdedExpr, what: &str, found: &Typed) -> Checked<T> {
+        Err(self.error(node, format!("expected {what}, found {}", found.name())))
+    }
+
+    fn typed(&mut self, node: &IdedExpr) -> Checked<Typed> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(self.error(
+                node,
+                format!("expected at most {MAX_NODES} nodes; split the expression"),
+            ));
+        }
+        match &node.expr {
+            Expr::Literal(literal) => self.literal(node, literal),
+            Expr::Ident(name) => self.variable(node, name),
+            Expr::Select(select) => self.select(node, select),
+            Expr::Call(call) => self.call(node, call),
+            Expr::List(list) => {
+                let items: Checked<Vec<Typed>> =
+                    list.elements.iter().map(|item| self.typed(item)).collect();
+                Ok(Typed::List(items?))
+            }
+            Expr::Comprehension(inner) => self.comprehension(node, inner),
+            Expr::Map(_) | Expr::Struct(_) => {
+                Err(self.error(node, "expected a condition, found a map or message literal"))
+            }
+            Expr::Unspecified => Err(self.error(node, "expected an expression, found nothing")),
+        }
+    }
+
+    fn bool(&mut self, node: &IdedExpr) -> Checked<Bool> {
+        match self.typed(node)? {
+            Typed::Bool(value) => Ok(value),
+            other => self.expected(node, "a bool", &other),
+        }
+    }
+
+    fn text_of(&mut self, node: &IdedExpr) -> Checked<Text> {
+        match self.typed(node)? {
+            Typed::Text(value) => Ok(value),
+            other => self.expected(node, "a string", &other),
+        }
+    }
+
+    fn literal(&self, node: &IdedExpr, literal: &LiteralValue) -> Checked<Typed> {
+        Ok(match literal {
+            LiteralValue::Boolean(b) => Typed::Bool(Bool::Const(*b.inner())),
+            LiteralValue::Int(i) => Typed::Int(Int::Const(*i.inner())),
+            LiteralValue::UInt(i) => match i64::try_from(*i.inner()) {
+                Ok(i) => Typed::Int(Int::Const(i)),
+                Err(_) => return Err(self.error(node, "expected a smaller number")),
+            },
+            LiteralValue::Double(f) => Typed::Num(Num::Const(*f.inner())),
+            LiteralValue::String(s) => Typed::Text(Text::Const(s.inner().into())),
+            LiteralValue::Bytes(_) => {
+                return Err(self.error(node, "expected a string, found bytes; remove the b"));
+            }
+            LiteralValue::Null => {
+                return Err(
+                    self.error(node, "expected a value, found null; ask with has(labels.x)")
+                );
+            }
+        })
+    }
+
+    fn variables(&self) -> &'static [&'static str] {
+        if self.scope == Scope::Node {
+            &NODE_VARS
+        } else {
+            &RULE_VARS
+        }
+    }
+
+    fn variable(&mut self, node: &IdedExpr, name: &str) -> Checked<Typed> {
+        if self.item.as_deref() == Some(name) {
+            return Ok(Typed::Text(Text::Item));
+        }
+        if !self.variables().contains(&name) {
+            let known = self.variables();
+            let mut error = self.error(
+                node,
+                format!(
+                    "unknown variable {name:?}, expected one of {}",
+                    known.join(", ")
+                ),
+            );
+            let words = ["ok", "warning", "critical", "unknown"];
+            error.suggestion = if words.contains(&name) {
+                Some(format!("\"{name}\""))
+            } else {
+                closest(name, known.iter().copied().chain(self.item.as_deref())).map(str::to_owned)
+            };
+            return Err(error);
+        }
+        if self.scope == Scope::Rule {
+            self.facts.per_result = true;
+        }
+        Ok(match name {
+            "check" => Typed::Text(Text::Check),
+            "node" | "name" => Typed::Text(Text::Node),
+            "address" => Typed::Text(Text::Address),
+            "summary" => Typed::Text(Text::Summary),
+            "state" => Typed::Text(Text::State),
+            "last_state" => Typed::Text(Text::LastState),
+            "attempt" => Typed::Int(Int::Attempt),
+            "duration_ms" => Typed::Num(Num::DurationMs),
+            "labels" => Typed::Map(Map::Labels),
+            _ => Typed::Map(Map::Metrics),
+        })
+    }
+
+    fn select(&mut self, node: &IdedExpr, select: &SelectExpr) -> Checked<Typed> {
+        let map = match self.typed(&select.operand)? {
+            Typed::Map(map) => map,
+            other => return self.expected(node, "labels or metrics before the dot", &other),
+        };
+        let key = Text::Const(select.field.as_str().into());
+        Ok(if select.test {
+            Typed::Bool(Bool::Has(map, Box::new(key)))
+        } else {
+            lookup(map, key)
+        })
+    }
+
+    fn call(&mut self, node: &IdedExpr, call: &CallExpr) -> Checked<Typed> {
+        let args: &[IdedExpr] = &call.args;
+        if let Some(target) = &call.target {
+            return self.method(node, &call.func_name, target, args);
+        }
+        match (call.func_name.as_str(), args) {
+            (operators::LOGICAL_AND | operators::LOGICAL_OR, [_, _]) => {
+                let mut parts = Vec::new();
+                self.flatten(&call.func_name, node, &mut parts)?;
+                Ok(Typed::Bool(if call.func_name == operators::LOGICAL_AND {
+                    Bool::And(parts)
+                } else {
+                    Bool::Or(parts)
+                }))
+            }
+            (operators::LOGICAL_NOT, [inner]) => {
+                Ok(Typed::Bool(Bool::Not(Box::new(self.bool(inner)?))))
+            }
+            (operators::NEGATE, [inner]) => match self.typed(inner)? {
+                Typed::Int(int) => Ok(Typed::Int(Int::Neg(Box::new(int)))),
+                Typed::Num(num) => Ok(Typed::Num(Num::Neg(Box::new(num)))),
+                other => self.expected(inner, "a number after -", &other),
+            },
+            (operators::CONDITIONAL, [condition, yes, no]) => self.conditional(condition, yes, no),
+            (operators::EQUALS, [a, b]) => self.compare(node, Cmp::Eq, a, b),
+            (operators::NOT_EQUALS, [a, b]) => self.compare(node, Cmp::Ne, a, b),
+            (operators::LESS, [a, b]) => self.compare(node, Cmp::Lt, a, b),
+            (operators::LESS_EQUALS, [a, b]) => self.compare(node, Cmp::Le, a, b),
+            (operators::GREATER, [a, b]) => self.compare(node, Cmp::Gt, a, b),
+            (operators::GREATER_EQUALS, [a, b]) => self.compare(node, Cmp::Ge, a, b),
+            (operators::ADD, [a, b]) => self.calculate(Op::Add, a, b),
+            (operators::SUBSTRACT, [a, b]) => self.calculate(Op::Sub, a, b),
+            (operators::MULTIPLY, [a, b]) => self.calculate(Op::Mul, a, b),
+            (operators::DIVIDE, [a, b]) => self.calculate(Op::Div, a, b),
+            (operators::MODULO, [a, b]) => self.calculate(Op::Rem, a, b),
+            (operators::INDEX, [map, key]) => match self.typed(map)? {
+                Typed::Map(map) => {
+                    let key = self.text_of(key)?;
+                    Ok(lookup(map, key))
+                }
+                other => self.expected(map, "labels or metrics before [", &other),
+            },
+            (operators::IN, [item, list]) => self.membership(item, list),
+            ("size", [value]) => self.size(value),
+            (name, args) => self.function(node, name, args),
+        }
+    }
+
+    /// `a && b && c` as one list, however it nests.
+    fn flatten(&mut self, operator: &str, node: &IdedExpr, parts: &mut Vec<Bool>) -> Checked<()> {
+        match &node.expr {
+            Expr::Call(call) if call.func_name == operator && call.target.is_none() => {
+                self.nodes += 1;
+                for arg in &call.args {
+                    self.flatten(operator, arg, parts)?;
+                }
+            }
+            _ => parts.push(self.bool(node)?),
+        }
+        Ok(())
+    }
+
+    fn conditional(
+        &mut self,
+        condition: &IdedExpr,
+        yes: &IdedExpr,
+        no: &IdedExpr,
+    ) -> Checked<Typed> {
+        let c = self.bool(condition)?;
+        Ok(match (self.typed(yes)?, self.typed(no)?) {
+            (Typed::Bool(a), Typed::Bool(b)) => Typed::Bool(Bool::If(Box::new((c, a, b)))),
+            (Typed::Text(a), Typed::Text(b)) => Typed::Text(Text::If(Box::new((c, a, b)))),
+            (Typed::Int(a), Typed::Int(b)) => Typed::Int(Int::If(Box::new((c, a, b)))),
+            (a, b) => {
+                let expected = a.name();
+                match (number(a), number(b)) {
+                    (Ok(a), Ok(b)) => Typed::Num(Num::If(Box::new((c, a, b)))),
+                    (_, other) => {
+                        let found = other.err().map_or("a number", |t| t.name());
+                        let message =
+                            format!("expected {expected} on both sides of :, found {found}");
+                        return Err(self.error(no, message));
+                    }
+                }
+            }
+        })
+    }
+
+    fn compare(&mut self, node: &IdedExpr, cmp: Cmp, a: &IdedExpr, b: &IdedExpr) -> Checked<Typed> {
+        let (left, right) = (self.typed(a)?, self.typed(b)?);
+        let ordered = !matches!(cmp, Cmp::Eq | Cmp::Ne);
+        Ok(Typed::Bool(match (left, right) {
+            (Typed::Text(left), Typed::Text(right)) => {
+                self.known_state(&left, &right, b)?;
+                self.known_state(&right, &left, a)?;
+                self.note_names(&left, &right);
+                self.note_names(&right, &left);
+                text_comparison(cmp, left, right)
+            }
+            (Typed::Bool(left), Typed::Bool(right)) if !ordered => {
+                Bool::Same(cmp == Cmp::Eq, Box::new((left, right)))
+            }
+            (Typed::Int(left), Typed::Int(right)) => Bool::Ints(cmp, Box::new((left, right))),
+            (left, right) => {
+                let names = (left.name(), right.name());
+                match (number(left), number(right)) {
+                    (Ok(left), Ok(right)) => Bool::Numbers(cmp, Box::new((left, right))),
+                    _ => {
+                        let message = format!(
+                            "expected two values of one type to compare, found {} and {}",
+                            names.0, names.1
+                        );
+                        return Err(self.error(node, message));
+                    }
+                }
+            }
+        }))
+    }
+
+    /// `state == "critcal"` would be a rule that never fires.
+    fn known_state(&self, var: &Text, value: &Text, node: &IdedExpr) -> Checked<()> {
+        let (Text::State | Text::LastState, Text::Const(word)) = (var, value) else {
+            return Ok(());
+        };
+        if STATES.iter().any(|state| state.as_str() == &**word) {
+            return Ok(());
+        }
+        let mut error = self.error(
+            node,
+            format!("expected one of ok, warning, critical, unknown for a state, found {word:?}"),
+        );
+        error.suggestion = closest(word, STATES.map(State::as_str)).map(str::to_owned);
+        Err(error)
+    }
+
+    fn note_names(&mut self, var: &Text, value: &Text) {
+        match (var, value) {
+            (Text::Check, Text::Const(name)) => push_new(&mut self.facts.checks, (**name).into()),
+            (Text::Node, Text::Const(name)) => push_new(&mut self.facts.nodes, (**name).into()),
+            _ => {}
+        }
+    }
+
+    fn calculate(&mut self, op: Op, a: &IdedExpr, b: &IdedExpr) -> Checked<Typed> {
+        let (left, right) = (self.typed(a)?, self.typed(b)?);
+        Ok(match (left, right) {
+            (Typed::Int(left), Typed::Int(right)) => {
+                Typed::Int(Int::Calc(op, Box::new((left, right))))
+            }
+            (Typed::Text(left), Typed::Text(right)) if op == Op::Add => {
+                Typed::Text(Text::Join(Box::new((left, right))))
+            }
+            (left, right) => match (number(left), number(right)) {
+                (Ok(left), Ok(right)) if op != Op::Rem => {
+                    Typed::Num(Num::Calc(op, Box::new((left, right))))
+                }
+                (Ok(_), Ok(_)) => return Err(self.error(b, "expected whole numbers around %")),
+                (Err(found), _) => return self.expected(a, "a number", &found),
+                (_, Err(found)) => return self.expected(b, "a number", &found),
+            },
+        })
+    }
+
+    fn membership(&mut self, item: &IdedExpr, list: &IdedExpr) -> Checked<Typed> {
+        let left = self.typed(item)?;
+        let right = match self.typed(list)? {
+            Typed::Map(map) => {
+                return match left {
+                    Typed::Text(key) => Ok(Typed::Bool(Bool::Has(map, Box::new(key)))),
+                    other => self.expected(item, "a string before in", &other),
+                };
+            }
+            Typed::List(items) => items,
+            other => return self.expected(list, "a list, labels or metrics after in", &other),
+        };
+        let Expr::List(nodes) = &list.expr else {
+            return Err(self.error(list, "expected a list after in"));
+        };
+        match left {
+            Typed::Text(left) => {
+                let mut texts = Vec::with_capacity(right.len());
+                for (typed, node) in right.into_iter().zip(&nodes.elements) {
+                    match typed {
+                        Typed::Text(text) => {
+                            self.known_state(&left, &text, node)?;
+                            self.note_names(&left, &text);
+                            texts.push(text);
+                        }
+                        other => return self.expected(node, "a string", &other),
+                    }
+                }
+                Ok(Typed::Bool(text_membership(left, texts)))
+            }
+            left => {
+                let left = match number(left) {
+                    Ok(left) => left,
+                    Err(found) => {
+                        return self.expected(item, "a string or number before in", &found);
+                    }
+                };
+                let mut numbers = Vec::with_capacity(right.len());
+                for (typed, node) in right.into_iter().zip(&nodes.elements) {
+                    match number(typed) {
+                        Ok(number) => numbers.push(number),
+                        Err(found) => return self.expected(node, "a number", &found),
+                    }
+                }
+                Ok(Typed::Bool(Bool::NumberIn(Box::new(left), numbers)))
+            }
+        }
+    }
+
+    fn size(&mut self, value: &IdedExpr) -> Checked<Typed> {
+        Ok(Typed::Int(match self.typed(value)? {
+            Typed::Text(text) => Int::Length(Box::new(text)),
+            Typed::Map(map) => Int::Size(map),
+            Typed::List(items) => Int::Const(items.len() as i64),
+            other => return self.expected(value, "a string, list, labels or metrics", &other),
+        }))
+    }
+
+    fn method(
+        &mut self,
+        node: &IdedExpr,
+        name: &str,
+        target: &IdedExpr,
+        args: &[IdedExpr],
+    ) -> Checked<Typed> {
+        let count = match name {
+            "size" => 0,
+            "contains" | "startsWith" | "endsWith" | "matches" => 1,
+            _ => return Err(self.unknown_function(node, name, true)),
+        };
+        if args.len() != count {
+            let message = format!("expected {count} arguments of {name}, found {}", args.len());
+            return Err(self.error(node, message));
+        }
+        let [arg] = args else {
+            return self.size(target);
+        };
+        let text = self.text_of(target)?;
+        if name == "matches" {
+            return self.matches(text, arg);
+        }
+        let pair = Box::new((text, self.text_of(arg)?));
+        Ok(Typed::Bool(match name {
+            "contains" => Bool::Contains(pair),
+            "startsWith" => Bool::StartsWith(pair),
+            _ => Bool::EndsWith(pair),
+        }))
+    }
+
+    fn matches(&mut self, text: Text, arg: &IdedExpr) -> Checked<Typed> {
+        let Text::Const(pattern) = self.text_of(arg)? else {
+            return Err(self.error(arg, "expected a literal pattern, found an expression"));
+        };
+        let regex = regex::RegexBuilder::new(&pattern)
+            .size_limit(MAX_PATTERN)
+            .build()
+            .map_err(|e| {
+                let why = e.to_string();
+                let why = why.lines().last().unwrap_or_default().trim();
+                let why = why.strip_prefix("error: ").unwrap_or(why);
+                self.error(
+                    arg,
+                    format!("expected a regular expression, found {pattern:?}: {why}"),
+                )
+            })?;
+        Ok(Typed::Bool(Bool::Matches(Box::new(text), Box::new(regex))))
+    }
+
+    fn unknown_function(&self, node: &IdedExpr, name: &str, method: bool) -> ExprError {
+        let mut known: Vec<&str> = TEXT_FUNCTIONS.to_vec();
+        if self.scope == Scope::Rule {
+            known.extend(Agg::ALL.map(|(name, _)| name));
+            known.push("log_count");
+        }
+        known.extend(["exists", "all", "exists_one"]);
+        let shown = name.trim_start_matches('@');
+        if method && Agg::ALL.iter().any(|(known, _)| *known == name) {
+            return self.error(
+                node,
+                format!("expected {name} as {name}(\"metric\", \"5m\"), found it after a dot"),
+            );
+        }
+        let message = if known.contains(&name) {
+            format!("expected the function {shown} in another form; see the list of functions")
+        } else {
+            format!(
+                "unknown function {shown:?}, expected one of {}",
+                known.join(", ")
+            )
+        };
+        let mut error = self.error(node, message);
+        error.suggestion = closest(shown, known).map(str::to_owned);
+        error
+    }
+
+    /// The functions over time.
+    fn function(&mut self, node: &IdedExpr, name: &str, args: &[IdedExpr]) -> Checked<Typed> {
+        if name == "matches"
+            && let [text, pattern] = args
+        {
+            let text = self.text_of(text)?;
+            return self.matches(text, pattern);
+        }
+        let agg = Agg::ALL
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, agg)| *agg);
+        if self.scope == Scope::Node || (agg.is_none() && name != "log_count") {
+            return Err(self.unknown_function(node, name, false));
+        }
+        let Some(f) = agg else {
+            let [query, window] = args else {
+                let message = format!(
+                    "expected log_count(\"query\", \"5m\"), found {} arguments",
+                    args.len()
+                );
+                return Err(self.error(node, message));
+            };
+            let (text, window) = (self.constant(query, "a log query")?, self.window(window)?);
+            let number = self
+                .queries
+                .intern(&text, window)
+                .map_err(|e| self.error(query, format!("in the log query at {e}")))?;
+            push_new(&mut self.facts.queries, (number, window));
+            return Ok(Typed::Num(Num::LogCount {
+                query: number,
+                window,
+            }));
+        };
+        if !(2..=4).contains(&args.len()) {
+            let message = format!(
+                "expected {name}(\"metric\", \"5m\"), then a check and a node where another series is meant, found {} arguments",
+                args.len()
+            );
+            return Err(self.error(node, message));
+        }
+        let metric = self.constant(&args[0], "a metric's name")?;
+        let window = self.window(&args[1])?;
+        let check = args
+            .get(2)
+            .map(|a| self.constant(a, "a check's name"))
+            .transpose()?;
+        let node_name = args
+            .get(3)
+            .map(|a| self.constant(a, "a node's name"))
+            .transpose()?;
+        match &check {
+            None => self.facts.per_result = true,
+            Some(check) => push_new(&mut self.facts.checks, (**check).into()),
+        }
+        if let Some(node) = &node_name {
+            push_new(&mut self.facts.nodes, (**node).into());
+        }
+        let need = MetricNeed {
+            metric: (*metric).into(),
+            window,
+            check: check.as_deref().map(Into::into),
+            node: node_name.as_deref().map(Into::into),
+        };
+        push_new(&mut self.facts.metrics, need);
+        Ok(Typed::Num(Num::Window {
+            f,
+            metric,
+            window,
+            check,
+            node: node_name,
+        }))
+    }
+
+    fn constant(&mut self, node: &IdedExpr, what: &str) -> Checked<Box<str>> {
+        match self.typed(node)? {
+            Typed::Text(Text::Const(text)) => Ok(text),
+            Typed::Text(_) => Err(self.error(
+                node,
+                format!("expected {what} as a literal string, found an expression"),
+            )),
+            other => self.expected(node, what, &other),
+        }
+    }
+
+    fn window(&mut self, node: &IdedExpr) -> Checked<Duration> {
+        let text = self.constant(node, "a duration such as \"5m\"")?;
+        let span: Span = text.parse().map_err(|e: String| self.error(node, e))?;
+        if span.0 < Duration::from_secs(1) || span.0 > MAX_WINDOW {
+            return Err(self.error(
+                node,
+                format!("expected a window from 1s to 7d, found {text:?}"),
+            ));
+        }
+        Ok(span.0)
+    }
+
+    /// `exists`, `all` and `exists_one`, as the parser spells them out.
+    fn comprehension(&mut self, node: &IdedExpr, inner: &ComprehensionExpr) -> Checked<Typed> {
+        const FORMS: &str = "exists, all or exists_one";
+        if self.item.is_some() {
+            return Err(self.error(node, "expected no comprehension inside another"));
+        }
+        let map = match self.typed(&inner.iter_range)? {
+            Typed::Map(map) => map,
+            other => {
+                return self.expected(node, &format!("labels or metrics before {FORMS}"), &other);
+            }
+        };
+        let Expr::Call(step) = &inner.loop_step.expr else {
+            return Err(self.error(node, format!("expected {FORMS}")));
+        };
+        let (quantifier, body) = match (step.func_name.as_str(), &step.args[..]) {
+            (operators::LOGICAL_OR, [_, body]) => (Quantifier::Exists, body),
+            (operators::LOGICAL_AND, [_, body]) => (Quantifier::All, body),
+            (operators::CONDITIONAL, [body, ..])
+                if matches!(inner.accu_init.expr, Expr::Literal(LiteralValue::Int(_))) =>
+            {
+                (Quantifier::One, body)
+            }
+            _ => return Err(self.error(node, format!("expected {FORMS}, found another macro"))),
+        };
+        if self.variables().contains(&inner.iter_var.as_str()) {
+            let message = format!(
+                "expected another name than {:?}, which is a variable",
+                inner.iter_var
+            );
+            return Err(self.error(node, message));
+        }
+        self.item = Some(inner.iter_var.clone());
+        let body = self.bool(body);
+        self.item = None;
+        Ok(Typed::Bool(Bool::Over(quantifier, map, Box::new(body?))))
+    }
+}
+
+fn lookup(map: Map, key: Text) -> Typed {
+    match map {
+        Map::Labels => Typed::Text(Text::Label(Box::new(key))),
+        Map::Metrics => Typed::Num(Num::Metric(Box::new(key))),
+    }
+}
+
+fn bit(word: &str) -> u8 {
+    STATES
+        .iter()
+        .find(|s| s.as_str() == word)
+        .map_or(0, |s| 1 << *s as u8)
+}
+
+/// The commonest comparisons have a form of their own.
+fn text_comparison(cmp: Cmp, left: Text, right: Text) -> Bool {
+    let (left, right) = match (left, right) {
+        (constant @ Text::Const(_), other) if matches!(cmp, Cmp::Eq | Cmp::Ne) => (other, constant),
+        pair => pair,
+    };
+    match (cmp, left, right) {
+        (Cmp::Eq, Text::Check, Text::Const(name)) => Bool::CheckIs(name),
+        (Cmp::Eq, Text::State, Text::Const(word)) => Bool::StateIn(bit(&word)),
+        (Cmp::Ne, Text::State, Text::Const(word)) => Bool::StateIn(!bit(&word)),
+        (cmp, left, right) => Bool::Text(cmp, Box::new((left, right))),
+    }
+}
+
+fn text_membership(left: Text, list: Vec<Text>) -> Bool {
+    let mut set = 0;
+    let constant = list.iter().all(|item| match item {
+        Text::Const(word) => {
+            set |= bit(word);
+            true
+        }
+        _ => false,
+    });
+    match left {
+        Text::State if constant => Bool::StateIn(set),
+        left => Bool::TextIn(Box::new(left), list),
+    }
+}

@@ -1,0 +1,505 @@
+//! Recent samples and log counts, in memory, for rules over time.
+//!
+//! Only what some rule asks for is kept, and no longer than the longest window
+//! asked for. The rings are rebuilt from the store at start.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::expr::{Agg, QuerySet};
+use crate::check::outcome::{LogRecord, SeriesId};
+use crate::clock::Timestamp;
+
+/// Greatest number of samples kept for one metric of one series; beyond it the
+/// oldest go, whatever the window.
+pub const MAX_SAMPLES: usize = 20_000;
+
+/// A record's own time counts unless it lies further ahead than this.
+const MAX_AHEAD: Duration = Duration::from_secs(300);
+
+/// The samples of the metrics that rules look at.
+#[derive(Clone, Debug, Default)]
+pub struct MetricRings {
+    /// Number and longest window of each metric.
+    needs: HashMap<Arc<str>, (u32, Duration)>,
+    rings: HashMap<(SeriesId, u32), VecDeque<(Timestamp, f64)>>,
+}
+
+impl MetricRings {
+    /// Rings for the given metrics with the longest window of each.
+    pub fn new<'a>(needs: impl IntoIterator<Item = (&'a str, Duration)>) -> Self {
+        let mut rings = Self::default();
+        rings.set_needs(needs);
+        rings
+    }
+
+    /// Takes over the needs of a new configuration; samples of metrics that are
+    /// still needed stay.
+    pub fn set_needs<'a>(&mut self, needs: impl IntoIterator<Item = (&'a str, Duration)>) {
+        let mut next: HashMap<Arc<str>, (u32, Duration)> = HashMap::new();
+        let mut fresh = self
+            .needs
+            .values()
+            .map(|(number, _)| number + 1)
+            .max()
+            .unwrap_or(0);
+        for (metric, window) in needs {
+            if let Some((_, longest)) = next.get_mut(metric) {
+                *longest = (*longest).max(window);
+                continue;
+            }
+            let number = match self.needs.get(metric) {
+                Some((number, _)) => *number,
+                None => {
+                    fresh += 1;
+                    fresh - 1
+                }
+            };
+            next.insert(metric.into(), (number, window));
+        }
+        let kept: Vec<u32> = next.values().map(|(number, _)| *number).collect();
+        self.rings.retain(|(_, number), _| kept.contains(number));
+        self.needs = next;
+    }
+
+    /// The longest window that any rule asks for, per metric.
+    pub fn needs(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.needs
+            .iter()
+            .map(|(metric, (_, window))| (&**metric, *window))
+    }
+
+    /// Whether any rule looks at this metric.
+    pub fn wants(&self, metric: &str) -> bool {
+        self.needs.contains_key(metric)
+    }
+
+    /// Takes a sample. Metrics that no rule looks at are dropped at once.
+    pub fn push(&mut self, series: SeriesId, metric: &str, at: Timestamp, value: f64) {
+        let Some((number, window)) = self.needs.get(metric) else {
+            return;
+        };
+        let ring = self.rings.entry((series, *number)).or_default();
+        // Samples of one series come in order; a late one is put in its place.
+        let place = ring.iter().rev().take_while(|(t, _)| *t > at).count();
+        if place == 0 {
+            ring.push_back((at, value));
+        } else {
+            ring.insert(ring.len() - place, (at, value));
+        }
+        let newest = ring.back().map_or(at, |(t, _)| *t);
+        // The sample before the window is kept: counters grow from it.
+        while ring.len() > 2 && newest.since(ring[1].0) > *window {
+            ring.pop_front();
+        }
+        if ring.len() > MAX_SAMPLES {
+            ring.pop_front();
+        }
+    }
+
+    /// Forgets a series that is gone.
+    pub fn remove(&mut self, series: SeriesId) {
+        self.rings.retain(|(id, _), _| *id != series);
+    }
+
+    /// The aggregate over the samples of some series in `(now - window, now]`.
+    /// For several series `rate` and `increase` add up, the rest looks at all
+    /// samples together.
+    pub fn aggregate(
+        &self,
+        series: impl IntoIterator<Item = SeriesId>,
+        f: Agg,
+        metric: &str,
+        window: Duration,
+        now: Timestamp,
+    ) -> Option<f64> {
+        let number = match self.needs.get(metric) {
+            Some((number, _)) => *number,
+            None => return (f == Agg::Count).then_some(0.0),
+        };
+        let from = now - window;
+        let samples = series.into_iter().filter_map(|id| {
+            let ring = self.rings.get(&(id, number))?;
+            let end = ring.partition_point(|(t, _)| *t <= now);
+            let start = ring.partition_point(|(t, _)| *t <= from);
+            (start < end).then(|| ring.range(start..end).copied())
+        });
+        match f {
+            Agg::Rate | Agg::Increase => growth(samples, f),
+            Agg::P50 => percentile(samples, 0.50),
+            Agg::P95 => percentile(samples, 0.95),
+            Agg::P99 => percentile(samples, 0.99),
+            _ => simple(samples.flatten(), f, now),
+        }
+    }
+}
+
+fn simple(samples: impl Iterator<Item = (Timestamp, f64)>, f: Agg, now: Timestamp) -> Option<f64> {
+    let (mut count, mut sum) = (0u64, 0.0);
+    let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
+    let mut last: Option<(Timestamp, f64)> = None;
+    for (t, value) in samples {
+        count += 1;
+        sum += value;
+        min = min.min(value);
+        max = max.max(value);
+        if last.is_none_or(|(newest, _)| t >= newest) {
+            last = Some((t, value));
+        }
+    }
+    if f == Agg::Count {
+        return Some(count as f64);
+    }
+    let (newest, value) = last?;
+    Some(match f {
+        Agg::Avg => sum / count as f64,
+        Agg::Min => min,
+        Agg::Max => max,
+        Agg::Sum => sum,
+        Agg::Age => now.since(newest).as_secs_f64(),
+        _ => value,
+    })
+}
+
+/// The value at a rank, by nearest rank: an actual sample, never a mean of two.
+fn percentile<I: Iterator<Item = (Timestamp, f64)>>(
+    samples: impl Iterator<Item = I>,
+    share: f64,
+) -> Option<f64> {
+    let mut values: Vec<f64> = samples.flatten().map(|(_, value)| value).collect();
+    if values.is_empty() {
+        return None;
+    }
+    let rank = ((share * values.len() as f64).ceil() as usize).clamp(1, values.len()) - 1;
+    Some(*values.select_nth_unstable_by(rank, f64::total_cmp).1)
+}
+
+/// Growth of counters inside the window. A value below the one before is a
+/// reset, and counts from zero.
+fn growth<I: Iterator<Item = (Timestamp, f64)>>(
+    samples: impl Iterator<Item = I>,
+    f: Agg,
+) -> Option<f64> {
+    let mut total = None;
+    for mut one in samples {
+        let Some((first, mut before)) = one.next() else {
+            continue;
+        };
+        let (mut increase, mut last) = (0.0, first);
+        for (t, value) in one {
+            increase += if value >= before {
+                value - before
+            } else {
+                value
+            };
+            before = value;
+            last = t;
+        }
+        let seconds = last.since(first).as_secs_f64();
+        // One sample says nothing of growth.
+        if seconds > 0.0 {
+            let grown = if f == Agg::Rate {
+                increase / seconds
+            } else {
+                increase
+            };
+            total = Some(total.unwrap_or(0.0) + grown);
+        }
+    }
+    total
+}
+
+/// Counts of log records per query and second.
+#[derive(Clone, Debug, Default)]
+pub struct LogCounters {
+    counters: Vec<Counter>,
+}
+
+#[derive(Clone, Debug)]
+struct Counter {
+    text: Arc<str>,
+    window: Duration,
+    /// Records by second of their time.
+    seconds: BTreeMap<i64, u32>,
+}
+
+impl LogCounters {
+    /// Counters for the queries of a configuration.
+    pub fn new(queries: &QuerySet) -> Self {
+        let mut counters = Self::default();
+        counters.set_queries(queries);
+        counters
+    }
+
+    /// Takes over the queries of a new configuration; counts of queries that
+    /// stay are kept. Returns the numbers of the new ones, whose past the
+    /// caller may fill in.
+    pub fn set_queries(&mut self, queries: &QuerySet) -> Vec<usize> {
+        let mut old = std::mem::take(&mut self.counters);
+        let mut fresh = Vec::new();
+        for (i, query) in queries.list().iter().enumerate() {
+            let known = old
+                .iter_mut()
+                .find(|c| c.text == query.text && c.window >= query.window);
+            let seconds = match known {
+                Some(counter) => std::mem::take(&mut counter.seconds),
+                None => {
+                    fresh.push(i);
+                    BTreeMap::new()
+                }
+            };
+            let (text, window) = (Arc::clone(&query.text), query.window);
+            self.counters.push(Counter {
+                text,
+                window,
+                seconds,
+            });
+        }
+        fresh
+    }
+
+    /// Counts a record of `source` under every query that it matches; returns
+    /// their numbers.
+    pub fn add(&mut self, queries: &QuerySet, record: &LogRecord, source: &str) -> Vec<usize> {
+        let mut matched = Vec::new();
+        for (i, known) in queries.list().iter().enumerate() {
+            if known.query.matches(record, source) {
+                self.add_matched(i, record);
+                matched.push(i);
+            }
+        }
+        matched
+    }
+
+    /// Counts a record that is known to match query number `query`.
+    pub fn add_matched(&mut self, query: usize, record: &LogRecord) {
+        let Some(counter) = self.counters.get_mut(query) else {
+            return;
+        };
+        let at = counted_at(record);
+        let slot = counter.seconds.entry(at.secs()).or_default();
+        *slot = slot.saturating_add(1);
+        let horizon = (record.received - counter.window).secs();
+        while let Some(entry) = counter.seconds.first_entry().filter(|e| *e.key() < horizon) {
+            entry.remove();
+        }
+    }
+
+    /// Records of query number `query` in the last `window`, to the second.
+    /// Records a little ahead of the clock count.
+    pub fn count(&self, query: usize, window: Duration, now: Timestamp) -> u64 {
+        let Some(counter) = self.counters.get(query) else {
+            return 0;
+        };
+        let from = (now - window).secs();
+        counter
+            .seconds
+            .range(from + 1..)
+            .map(|(_, n)| u64::from(*n))
+            .sum()
+    }
+
+    /// Drops what lies outside every window; called on the tick, so that a
+    /// source that fell silent leaves nothing behind.
+    pub fn expire(&mut self, now: Timestamp) {
+        for counter in &mut self.counters {
+            let horizon = (now - counter.window).secs();
+            counter.seconds = counter.seconds.split_off(&horizon);
+        }
+    }
+}
+
+/// The time under which a record counts.
+pub fn counted_at(record: &LogRecord) -> Timestamp {
+    if record.time > record.received + MAX_AHEAD {
+        record.received
+    } else {
+        record.time
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::outcome::LogLevel;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn t(seconds: i64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    fn filled(values: &[(i64, f64)]) -> MetricRings {
+        let mut rings = MetricRings::new([("m", MINUTE)]);
+        for (at, value) in values {
+            rings.push(SeriesId(1), "m", t(*at), *value);
+        }
+        rings
+    }
+
+    #[test]
+    fn aggregates_of_one_series() {
+        let values: Vec<(i64, f64)> = (1..=100).map(|i| (i, i as f64)).collect();
+        let rings = filled(&values);
+        // Samples 41 to 100.
+        let get = |f| {
+            rings
+                .aggregate([SeriesId(1)], f, "m", MINUTE, t(100))
+                .unwrap()
+        };
+        assert_eq!(get(Agg::Count), 60.0);
+        assert_eq!(get(Agg::Min), 41.0);
+        assert_eq!(get(Agg::Max), 100.0);
+        assert_eq!(get(Agg::Sum), 60.0 * 70.5);
+        assert_eq!(get(Agg::Avg), 70.5);
+        assert_eq!(get(Agg::P50), 70.0);
+        assert_eq!(get(Agg::P95), 97.0);
+        assert_eq!(get(Agg::P99), 100.0);
+        assert_eq!(get(Agg::Last), 100.0);
+        assert_eq!(get(Agg::Increase), 59.0);
+        assert_eq!(get(Agg::Rate), 1.0);
+        assert_eq!(
+            rings.aggregate([SeriesId(1)], Agg::Age, "m", MINUTE, t(130)),
+            Some(30.0)
+        );
+    }
+
+    #[test]
+    fn no_sample_is_no_value_but_a_count_of_zero() {
+        let rings = filled(&[(1, 1.0)]);
+        for (series, metric, now) in [(1, "m", 100), (2, "m", 1), (1, "other", 1)] {
+            let get = |f| rings.aggregate([SeriesId(series)], f, metric, MINUTE, t(now));
+            assert_eq!(get(Agg::Avg), None);
+            assert_eq!(get(Agg::P99), None);
+            assert_eq!(get(Agg::Age), None);
+            assert_eq!(get(Agg::Rate), None);
+            assert_eq!(get(Agg::Count), Some(0.0));
+        }
+        assert_eq!(
+            rings.aggregate([SeriesId(1)], Agg::Rate, "m", MINUTE, t(1)),
+            None,
+            "one sample"
+        );
+    }
+
+    #[test]
+    fn counters_may_reset() {
+        let rings = filled(&[(0, 100.0), (10, 110.0), (20, 5.0), (30, 15.0)]);
+        let get = |f| {
+            rings
+                .aggregate([SeriesId(1)], f, "m", MINUTE, t(30))
+                .unwrap()
+        };
+        assert_eq!(get(Agg::Increase), 25.0);
+        assert_eq!(get(Agg::Rate), 25.0 / 30.0);
+    }
+
+    #[test]
+    fn several_series_count_together() {
+        let mut rings = filled(&[(1, 1.0), (11, 3.0)]);
+        rings.push(SeriesId(2), "m", t(2), 10.0);
+        rings.push(SeriesId(2), "m", t(12), 20.0);
+        let get = |f| {
+            rings
+                .aggregate([SeriesId(1), SeriesId(2)], f, "m", MINUTE, t(12))
+                .unwrap()
+        };
+        assert_eq!(get(Agg::Count), 4.0);
+        assert_eq!(get(Agg::Last), 20.0);
+        assert_eq!(get(Agg::Increase), 12.0);
+        assert!((get(Agg::Rate) - 1.2).abs() < 1e-9);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_late_samples_find_their_place() {
+        let mut rings = MetricRings::new([("m", MINUTE), ("long", Duration::from_secs(864_000))]);
+        for i in 0..10_000 {
+            rings.push(SeriesId(1), "m", t(i), 0.0);
+            rings.push(SeriesId(1), "unwanted", t(i), 0.0);
+        }
+        for i in 0..(MAX_SAMPLES as i64 + 100) {
+            rings.push(SeriesId(1), "long", t(i), 0.0);
+        }
+        assert_eq!(rings.rings.len(), 2);
+        let sizes: Vec<usize> = rings.rings.values().map(VecDeque::len).collect();
+        assert!(sizes.iter().all(|n| *n <= MAX_SAMPLES), "{sizes:?}");
+        assert!(sizes.iter().any(|n| *n <= 63), "{sizes:?}");
+
+        let mut rings = filled(&[(10, 1.0), (30, 3.0)]);
+        rings.push(SeriesId(1), "m", t(20), 2.0);
+        assert_eq!(
+            rings.aggregate([SeriesId(1)], Agg::Last, "m", MINUTE, t(25)),
+            Some(2.0)
+        );
+        rings.remove(SeriesId(1));
+        assert_eq!(
+            rings.aggregate([SeriesId(1)], Agg::Last, "m", MINUTE, t(25)),
+            None
+        );
+    }
+
+    #[test]
+    fn a_new_configuration_keeps_what_is_still_needed() {
+        let mut rings = MetricRings::new([("a", MINUTE), ("b", MINUTE)]);
+        rings.push(SeriesId(1), "a", t(1), 1.0);
+        rings.push(SeriesId(1), "b", t(1), 2.0);
+        rings.set_needs([("c", MINUTE), ("b", MINUTE), ("b", MINUTE * 2)]);
+        rings.push(SeriesId(1), "c", t(2), 3.0);
+        let get = |metric| rings.aggregate([SeriesId(1)], Agg::Last, metric, MINUTE, t(2));
+        assert_eq!((get("a"), get("b"), get("c")), (None, Some(2.0), Some(3.0)));
+    }
+
+    fn record(time: i64, received: i64, message: &str) -> LogRecord {
+        LogRecord {
+            time: t(time),
+            received: t(received),
+            level: LogLevel::Error,
+            message: message.into(),
+            fields: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn log_windows_use_the_time_of_the_record() {
+        let mut queries = QuerySet::default();
+        let errors = queries.intern("level:error", MINUTE).unwrap();
+        let boom = queries.intern("boom", MINUTE).unwrap();
+        assert_eq!(queries.intern("LEVEL:error", MINUTE).unwrap(), 2);
+        let mut counters = LogCounters::new(&queries);
+        assert_eq!(
+            counters.add(&queries, &record(1_000, 1_000, "boom"), "app"),
+            [errors, boom]
+        );
+        assert_eq!(
+            counters.add(&queries, &record(950, 1_000, "late"), "app"),
+            [errors]
+        );
+        assert_eq!(counters.count(errors, MINUTE, t(1_000)), 2);
+        assert_eq!(counters.count(errors, MINUTE, t(1_020)), 1);
+        assert_eq!(counters.count(boom, MINUTE, t(1_059)), 1);
+        assert_eq!(counters.count(boom, MINUTE, t(1_060)), 0);
+        // Ten minutes ahead: counted when it was received. Two: at its time.
+        counters.add(&queries, &record(2_600, 2_000, "boom"), "app");
+        counters.add(&queries, &record(2_120, 2_000, "boom"), "app");
+        assert_eq!(counters.count(boom, MINUTE, t(2_000)), 2);
+        assert_eq!(counters.count(boom, MINUTE, t(2_100)), 1);
+        counters.expire(t(9_999));
+        assert!(counters.counters.iter().all(|c| c.seconds.is_empty()));
+    }
+
+    #[test]
+    fn queries_that_stay_keep_their_counts() {
+        let mut old = QuerySet::default();
+        old.intern("a", MINUTE).unwrap();
+        old.intern("b", MINUTE).unwrap();
+        let mut counters = LogCounters::new(&old);
+        counters.add(&old, &record(10, 10, "a b"), "app");
+        let mut new = QuerySet::default();
+        new.intern("b", MINUTE).unwrap();
+        new.intern("c", MINUTE).unwrap();
+        assert_eq!(counters.set_queries(&new), [1]);
+        assert_eq!(counters.count(0, MINUTE, t(10)), 1);
+        assert_eq!(counters.count(1, MINUTE, t(10)), 0);
+    }
+}

@@ -1,1 +1,0 @@
-//! Sources of log lines, their parsing, and searching what was parsed.
