@@ -62,16 +62,20 @@ CREATE TABLE result_chunks (
     data      BLOB    NOT NULL,
     PRIMARY KEY (series_id, from_ts)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX result_chunks_by_end ON result_chunks (to_ts);
 
--- Minimum, maximum, average, count and last of each metric, and time spent in
--- each state, per bucket; for long ranges.
+-- Minimum, maximum, sum, count and last of each metric, and the number of
+-- results in each state, per bucket of 5 minutes or 1 hour; for long ranges. A
+-- row packs 24 neighbouring buckets. Written in the transaction that moves
+-- results into result_chunks.
 CREATE TABLE rollups (
     series_id INTEGER NOT NULL,
     step_s    INTEGER NOT NULL, -- 300 or 3600
-    ts        INTEGER NOT NULL, -- start of the bucket
+    ts        INTEGER NOT NULL, -- start of the first bucket the row can hold
     data      BLOB    NOT NULL,
     PRIMARY KEY (series_id, step_s, ts)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX rollups_by_time ON rollups (step_s, ts);
 
 -- Key-value state of plugins, per series.
 CREATE TABLE plugin_state (
@@ -85,7 +89,8 @@ CREATE TABLE plugin_state (
 -- Alerts that were ever pending. Identity: rule, or rule and series.
 CREATE TABLE alerts (
     id          INTEGER NOT NULL PRIMARY KEY,
-    rule        TEXT    NOT NULL,
+    kind        TEXT    NOT NULL, -- rule, fault
+    name        TEXT    NOT NULL, -- of the rule; of the check for faults
     series_id   INTEGER,
     check_name  TEXT,
     node_name   TEXT,
@@ -95,10 +100,10 @@ CREATE TABLE alerts (
     pending_at  INTEGER NOT NULL,
     fired_at    INTEGER,
     ended_at    INTEGER,
-    state       TEXT    NOT NULL  -- JSON of alert::state::Alert
+    state       TEXT    NOT NULL  -- JSON of pipeline::changes::Alert
 ) STRICT;
 CREATE INDEX alerts_open ON alerts (phase) WHERE phase IN ('pending', 'firing');
-CREATE INDEX alerts_by_fired ON alerts (fired_at);
+CREATE INDEX alerts_by_end ON alerts (ended_at) WHERE ended_at IS NOT NULL;
 
 -- Why somebody was (not) alerted: one line per decision, in order.
 CREATE TABLE timeline (
@@ -107,7 +112,7 @@ CREATE TABLE timeline (
     series_id INTEGER,
     alert_id  INTEGER,
     kind      TEXT    NOT NULL,
-    data      TEXT    NOT NULL  -- JSON of pipeline::TimelineEntry
+    data      TEXT    NOT NULL  -- JSON of pipeline::changes::TimelineEntry
 ) STRICT;
 CREATE INDEX timeline_by_alert ON timeline (alert_id, id) WHERE alert_id IS NOT NULL;
 CREATE INDEX timeline_by_series ON timeline (series_id, id) WHERE series_id IS NOT NULL;
@@ -122,7 +127,7 @@ CREATE TABLE outbox (
     contact         TEXT    NOT NULL,
     recipient       TEXT    NOT NULL,
     message_id      TEXT    NOT NULL,
-    payload         TEXT    NOT NULL, -- JSON of notify::Notification
+    payload         TEXT    NOT NULL, -- JSON of pipeline::changes::Notification
     status          TEXT    NOT NULL, -- queued, sent, failed
     attempts        INTEGER NOT NULL,
     created_at      INTEGER NOT NULL,
@@ -131,6 +136,7 @@ CREATE TABLE outbox (
     reply           TEXT              -- last answer of the mail server
 ) STRICT;
 CREATE INDEX outbox_due ON outbox (next_at) WHERE status = 'queued';
+CREATE INDEX outbox_by_end ON outbox (done_at) WHERE done_at IS NOT NULL;
 CREATE INDEX outbox_by_alert ON outbox (alert_id, id) WHERE alert_id IS NOT NULL;
 
 -- Runs of remediation actions: the intent is committed before the action runs.
@@ -146,10 +152,11 @@ CREATE TABLE action_runs (
     verify          TEXT    NOT NULL, -- none, waiting, ok, failed
     created_at      INTEGER NOT NULL,
     finished_at     INTEGER,
-    state           TEXT    NOT NULL  -- JSON of remedy::ActionRun
+    state           TEXT    NOT NULL  -- JSON of pipeline::changes::ActionRun
 ) STRICT;
 CREATE INDEX action_runs_by_alert ON action_runs (alert_id, id);
 CREATE INDEX action_runs_recent ON action_runs (created_at);
+CREATE INDEX action_runs_open ON action_runs (status) WHERE status IN ('running', 'awaiting_approval');
 
 -- Log records, appended in the order of arrival.
 CREATE TABLE logs (
@@ -206,10 +213,13 @@ CREATE TABLE credentials (
     user_id    INTEGER REFERENCES users (id) ON DELETE CASCADE,
     name       TEXT    NOT NULL,
     role       TEXT    NOT NULL,
+    purpose    TEXT    NOT NULL, -- what a link allows, as JSON; empty for others
     created_at INTEGER NOT NULL,
     expires_at INTEGER,
-    used_at    INTEGER
+    used_at    INTEGER           -- last use; of a link its only one
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX credentials_by_user ON credentials (user_id);
+CREATE INDEX credentials_by_expiry ON credentials (expires_at) WHERE expires_at IS NOT NULL;
 
 -- Every change by a person or token.
 CREATE TABLE audit (
@@ -220,3 +230,4 @@ CREATE TABLE audit (
     subject TEXT    NOT NULL, -- kind/name
     detail  TEXT    NOT NULL  -- JSON, without secrets
 ) STRICT;
+CREATE INDEX audit_by_time ON audit (ts);

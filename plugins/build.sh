@@ -47,6 +47,7 @@ use_debian() {
         die "no linker for $TARGET: expected rust-lld in $lld or wasm-ld on PATH; install the package lld"
     fi
     export RUSTC=$rustc RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_abort
+    export CARGO_TARGET_DIR=target/wasm-debian
     say "using $("$rustc" --version) and its sources"
 }
 
@@ -89,21 +90,19 @@ for folder in "${folders[@]}"; do
     packages+=(-p "bellwether-${folder//\//-}")
 done
 
-(
-    pick_compiler
-    # A folder of its own: another compiler would otherwise evict the host's
-    # artefacts at every turn. Paths are cut so that builds on two machines give
-    # the same bytes.
-    export CARGO_TARGET_DIR=target/wasm
-    home=${CARGO_HOME:-$HOME/.cargo}
-    export RUSTFLAGS="-C target-feature=+simd128 --remap-path-prefix=$PWD=plugins --remap-path-prefix=$home=cargo ${RUSTFLAGS:-}"
-    cargo build --quiet --locked --profile plugin --target "$TARGET" "${packages[@]}"
-)
+# Folders of their own: another compiler would otherwise evict the host's
+# artefacts at every turn. Paths are cut so that builds on two machines give the
+# same bytes.
+export CARGO_TARGET_DIR=target/wasm
+pick_compiler
+home=${CARGO_HOME:-$HOME/.cargo}
+export RUSTFLAGS="-C target-feature=+simd128 --remap-path-prefix=$PWD=plugins --remap-path-prefix=$home=cargo ${RUSTFLAGS:-}"
+cargo build --quiet --locked --profile plugin --target "$TARGET" "${packages[@]}"
 
 dist=()
 for folder in "${folders[@]}"; do
     crate=bellwether_${folder//[\/-]/_}
-    "$PACK" component "target/wasm/$TARGET/plugin/$crate.wasm" "dist/$folder.wasm"
+    "$PACK" component "$CARGO_TARGET_DIR/$TARGET/plugin/$crate.wasm" "dist/$folder.wasm"
     dist+=("dist/$folder.wasm")
 done
 if [[ $# -eq 0 ]]; then

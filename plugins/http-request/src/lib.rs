@@ -88,13 +88,19 @@ fn run(
     net: &dyn Net,
 ) -> Result<ActionReport, ActionError> {
     if dry_run {
-        return Ok(ActionReport::new(format!("would send {} {}", config.method, config.url)));
+        return Ok(ActionReport::new(format!(
+            "would send {} {}",
+            config.method, config.url
+        )));
     }
     let mut request = HttpRequest::new(&config.method, &config.url);
     set_headers(&mut request, &config.headers, &config.secret_headers);
     for (name, value) in [
         ("Idempotency-Key", idempotency_key),
-        ("User-Agent", concat!("bellwether-http-request/", env!("CARGO_PKG_VERSION"))),
+        (
+            "User-Agent",
+            concat!("bellwether-http-request/", env!("CARGO_PKG_VERSION")),
+        ),
     ] {
         if !request.has_header(name) {
             request = request.header(name, value);
@@ -106,16 +112,28 @@ fn run(
     request.max_redirects = 0;
     request.max_body = 16 * 1024;
     if !config.verify_tls {
-        request.tls = Some(TlsOptions { verify: false, ..TlsOptions::verified() });
+        request.tls = Some(TlsOptions {
+            verify: false,
+            ..TlsOptions::verified()
+        });
     }
     let response = net.http(&request).map_err(|error| match error {
         Error::Denied(what) => ActionError::Denied(what),
         Error::Invalid(text) => ActionError::config("", text),
-        other => ActionError::Failed(format!("{} {}: {}", config.method, config.url, explain(&other))),
+        other => ActionError::Failed(format!(
+            "{} {}: {}",
+            config.method,
+            config.url,
+            explain(&other)
+        )),
     })?;
     let body = String::from_utf8_lossy(&response.body);
     let body = body.trim();
-    let summary = format!("HTTP {} in {}", response.status, Millis(ms(response.timings.total)));
+    let summary = format!(
+        "HTTP {} in {}",
+        response.status,
+        Millis(ms(response.timings.total))
+    );
     if config.expect_status.contains(response.status) {
         return Ok(ActionReport::new(summary).details(body));
     }
@@ -153,27 +171,45 @@ mod tests {
         let net = FakeNet::answering(Ok(response(202, "queued\n")));
         let config = config(r#","body":"{}","headers":{"X-A":"1"},"secret_headers":{"X-B":"b"}"#);
         let report = run(false, "key-1", &config, &net).unwrap();
-        assert_eq!((report.summary.as_str(), report.details.as_str()), ("HTTP 202 in 12 ms", "queued"));
+        assert_eq!(
+            (report.summary.as_str(), report.details.as_str()),
+            ("HTTP 202 in 12 ms", "queued")
+        );
         let sent = net.requests.borrow()[0].clone();
         assert_eq!((sent.method.as_str(), sent.max_redirects), ("POST", 0));
         assert_eq!(sent.body.as_deref(), Some(b"{}".as_slice()));
-        assert!(sent.headers.iter().any(|header| header.name == "Idempotency-Key" && header.value == "key-1"));
+        assert!(
+            sent.headers
+                .iter()
+                .any(|header| header.name == "Idempotency-Key" && header.value == "key-1")
+        );
         assert!(sent.has_header("x-b"));
     }
 
     #[test]
     fn failures_say_what_came_back() {
-        let failed = |answer, more: &str| run(false, "k", &config(more), &FakeNet::answering(answer));
+        let failed =
+            |answer, more: &str| run(false, "k", &config(more), &FakeNet::answering(answer));
         assert_eq!(
             failed(Ok(response(500, "boom")), ""),
-            Err(ActionError::Failed("HTTP 500 in 12 ms, expected 200-299\nboom".into()))
+            Err(ActionError::Failed(
+                "HTTP 500 in 12 ms, expected 200-299\nboom".into()
+            ))
         );
         assert_eq!(
             failed(Err(Error::Timeout(Phase::FirstByte)), r#","method":"PUT""#),
-            Err(ActionError::Failed("PUT http://a.example/hook: timed out in first-byte".into()))
+            Err(ActionError::Failed(
+                "PUT http://a.example/hook: timed out in first-byte".into()
+            ))
         );
-        assert_eq!(failed(Err(Error::Denied("d".into())), ""), Err(ActionError::Denied("d".into())));
-        assert!(matches!(failed(Err(Error::Invalid("x".into())), ""), Err(ActionError::Config(_))));
+        assert_eq!(
+            failed(Err(Error::Denied("d".into())), ""),
+            Err(ActionError::Denied("d".into()))
+        );
+        assert!(matches!(
+            failed(Err(Error::Invalid("x".into())), ""),
+            Err(ActionError::Config(_))
+        ));
     }
 
     #[test]

@@ -32,7 +32,11 @@ pub fn broken(
         Some(text) => Some((pattern(&format!("/json/{index}/matches"), text)?, text)),
         None => None,
     };
-    let shown = if pointer.is_empty() { "the document" } else { pointer };
+    let shown = if pointer.is_empty() {
+        "the document"
+    } else {
+        pointer
+    };
     let Some(value) = body.pointer(pointer) else {
         return Ok(match assertion.exists {
             Some(false) => None,
@@ -43,7 +47,11 @@ pub fn broken(
         return Ok(Some(format!("{shown} is {}, expected none", short(value))));
     }
     let bounds = [
-        (assertion.gt, "above", (|found, bound| found > bound) as fn(f64, f64) -> bool),
+        (
+            assertion.gt,
+            "above",
+            (|found, bound| found > bound) as fn(f64, f64) -> bool,
+        ),
         (assertion.ge, "at least", |found, bound| found >= bound),
         (assertion.lt, "below", |found, bound| found < bound),
         (assertion.le, "at most", |found, bound| found <= bound),
@@ -52,19 +60,31 @@ pub fn broken(
         if let Some(bound) = bound {
             match value.as_f64() {
                 Some(found) if holds(found, bound) => {}
-                _ => return Ok(Some(format!("{shown} is {}, expected {word} {bound}", short(value)))),
+                _ => {
+                    return Ok(Some(format!(
+                        "{shown} is {}, expected {word} {bound}",
+                        short(value)
+                    )));
+                }
             }
         }
     }
     if let Some(expected) = &assertion.equals
         && !equal(value, expected)
     {
-        return Ok(Some(format!("{shown} is {}, expected {}", short(value), short(expected))));
+        return Ok(Some(format!(
+            "{shown} is {}, expected {}",
+            short(value),
+            short(expected)
+        )));
     }
     if let Some(other) = &assertion.not_equals
         && equal(value, other)
     {
-        return Ok(Some(format!("{shown} is {}, expected another value", short(value))));
+        return Ok(Some(format!(
+            "{shown} is {}, expected another value",
+            short(value)
+        )));
     }
     if let Some((regex, text)) = matches {
         let found = match value {
@@ -72,7 +92,10 @@ pub fn broken(
             other => other.to_string(),
         };
         if !regex.is_match(&found) {
-            return Ok(Some(format!("{shown} is {}, expected to match {text}", short(value))));
+            return Ok(Some(format!(
+                "{shown} is {}, expected to match {text}",
+                short(value)
+            )));
         }
     }
     Ok(None)
@@ -85,7 +108,11 @@ fn equal(left: &Value, right: &Value) -> bool {
             left == right || left.as_f64() == right.as_f64()
         }
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| equal(left, right))
         }
         (Value::Object(left), Value::Object(right)) => {
             left.len() == right.len()

@@ -33,7 +33,13 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     if !config.expect_status.contains(response.status) {
         findings.critical(format!("expected {}", config.expect_status.text()));
     }
-    judge_body(config, &response, body_regex.as_ref(), body_not_regex.as_ref(), &mut findings)?;
+    judge_body(
+        config,
+        &response,
+        body_regex.as_ref(),
+        body_not_regex.as_ref(),
+        &mut findings,
+    )?;
     judge_latency(config, &response, &mut findings);
     judge_certificate(config, &response, request.now, &mut findings);
     Ok(report(&response, request.now, findings))
@@ -73,7 +79,10 @@ fn http_request(config: &Config) -> HttpRequest {
     let mut request = HttpRequest::new(&config.method, &config.url);
     set_headers(&mut request, &config.headers, &config.secret_headers);
     if !request.has_header("user-agent") {
-        request = request.header("User-Agent", concat!("bellwether-http/", env!("CARGO_PKG_VERSION")));
+        request = request.header(
+            "User-Agent",
+            concat!("bellwether-http/", env!("CARGO_PKG_VERSION")),
+        );
     }
     request.body = config.body.as_ref().map(|body| body.as_bytes().to_vec());
     request.max_redirects = config.max_redirects;
@@ -103,7 +112,10 @@ fn judge_body(
     if must.is_some() || must_not.is_some() {
         let text = String::from_utf8_lossy(&response.body);
         if let Some(regex) = must.filter(|regex| !regex.is_match(&text)) {
-            findings.critical(format!("the body does not match {}{cut}", shorten(regex.as_str(), 80)));
+            findings.critical(format!(
+                "the body does not match {}{cut}",
+                shorten(regex.as_str(), 80)
+            ));
         }
         if let Some(regex) = must_not.filter(|regex| regex.is_match(&text)) {
             findings.critical(format!("the body matches {}", shorten(regex.as_str(), 80)));
@@ -139,12 +151,16 @@ fn judge_latency(config: &Config, response: &HttpResponse, findings: &mut Findin
 }
 
 fn judge_certificate(config: &Config, response: &HttpResponse, now: i64, findings: &mut Findings) {
-    let Some(certificate) = &response.certificate else { return };
+    let Some(certificate) = &response.certificate else {
+        return;
+    };
     let days = certificate.days_left(now);
     // Whoever accepts any certificate does not want to hear of its age, unless
     // asked for.
     let default = |value: f64| config.verify_tls.then_some(value);
-    let critical = config.cert_critical_days.or_else(|| default(CERT_CRITICAL_DAYS));
+    let critical = config
+        .cert_critical_days
+        .or_else(|| default(CERT_CRITICAL_DAYS));
     let warning = config.cert_warn_days.or_else(|| default(CERT_WARN_DAYS));
     let text = if days < 0.0 {
         format!("the certificate expired {:.1} days ago", -days)
@@ -179,7 +195,10 @@ fn report(response: &HttpResponse, now: i64, findings: Findings) -> Report {
         .metric("status", f64::from(response.status))
         .metric("size_bytes", response.body.len() as f64)
         .metric_if("cert_days", days)
-        .detail(format!("{} from {} ({})", response.version, response.peer, response.url));
+        .detail(format!(
+            "{} from {} ({})",
+            response.version, response.peer, response.url
+        ));
     if let Some(certificate) = &response.certificate {
         report = report.detail(format!(
             "certificate {} issued by {} for {}",
@@ -188,7 +207,10 @@ fn report(response: &HttpResponse, now: i64, findings: Findings) -> Report {
             certificate.names.join(", ")
         ));
     }
-    if let Some(location) = response.header("location").filter(|_| (300..400).contains(&response.status)) {
+    if let Some(location) = response
+        .header("location")
+        .filter(|_| (300..400).contains(&response.status))
+    {
         report = report.detail(format!("redirects to {location}"));
     }
     if state != State::Ok && !response.body.is_empty() {

@@ -30,7 +30,11 @@ impl Probe for Http {
         .metric("dns_ms", "ms", "resolving the name")
         .metric("connect_ms", "ms", "opening the TCP connection")
         .metric("tls_ms", "ms", "TLS handshake")
-        .metric("first_byte_ms", "ms", "from the request sent to the first byte of the answer")
+        .metric(
+            "first_byte_ms",
+            "ms",
+            "from the request sent to the first byte of the answer",
+        )
         .metric("status", "1", "HTTP status code")
         .metric("size_bytes", "By", "body as far as it was read")
         .metric("cert_days", "d", "days until the certificate expires")

@@ -8,9 +8,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use bellwether_plugin::{
-    Batch, LogParser, Manifest, ParseError, Records, export_log_parser,
-};
+use bellwether_plugin::{Batch, LogParser, Manifest, ParseError, Records, export_log_parser};
 use serde::Deserialize;
 
 /// Configuration of one source.
@@ -72,7 +70,10 @@ impl LogParser for JsonLines {
     }
 
     fn configure(config: Config) -> Result<Self, ParseError> {
-        Ok(JsonLines { config, scratch: walk::Scratch::default() })
+        Ok(JsonLines {
+            config,
+            scratch: walk::Scratch::default(),
+        })
     }
 
     fn parse(&mut self, batch: &Batch, records: &mut Records<'_>) -> Result<(), ParseError> {

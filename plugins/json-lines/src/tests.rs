@@ -24,10 +24,22 @@ fn known_keys_become_the_record_and_the_rest_fields() {
         r#" {"ts":1767225600.25,"severity":"ERROR","message":"bröken","ms":2} "#,
     ]);
     assert_eq!(entries[0].time, Some(1_767_225_600_000_000));
-    assert_eq!((entries[0].level, entries[0].message.as_str()), (Level::Warning, "slow"));
-    assert_eq!(entries[0].fields, [("ms".into(), "1.50e3".into()), ("ok".into(), "false".into())]);
+    assert_eq!(
+        (entries[0].level, entries[0].message.as_str()),
+        (Level::Warning, "slow")
+    );
+    assert_eq!(
+        entries[0].fields,
+        [
+            ("ms".into(), "1.50e3".into()),
+            ("ok".into(), "false".into())
+        ]
+    );
     assert_eq!(entries[1].time, Some(1_767_225_600_250_000));
-    assert_eq!((entries[1].level, entries[1].message.as_str()), (Level::Error, "bröken"));
+    assert_eq!(
+        (entries[1].level, entries[1].message.as_str()),
+        (Level::Error, "bröken")
+    );
     assert_eq!((entries[1].line, entries[1].field("ms")), (1, Some("2")));
     assert_eq!(raw.extra, "", "values without escapes must not be copied");
     assert_eq!(raw.names, ["ms", "ok"]);
@@ -36,8 +48,12 @@ fn known_keys_become_the_record_and_the_rest_fields() {
 #[test]
 fn every_time_unit_is_read() {
     for time in [
-        "1767225600", "1767225600000", "1767225600000000", "1767225600000000000",
-        "\"1767225600\"", "\"2026-01-01 01:00:00+01:00\"",
+        "1767225600",
+        "1767225600000",
+        "1767225600000000",
+        "1767225600000000000",
+        "\"1767225600\"",
+        "\"2026-01-01 01:00:00+01:00\"",
     ] {
         for key in ["time", "ts", "timestamp", "@timestamp"] {
             let (entries, _) = parse(&[&format!(r#"{{"{key}":{time},"msg":"x"}}"#)]);
@@ -49,12 +65,17 @@ fn every_time_unit_is_read() {
 
 #[test]
 fn what_is_no_time_or_level_stays_a_field() {
-    let (entries, _) = parse(&[r#"{"time":"noon","level":"loud","msg":"x","ts":1767225600,"message":"y"}"#]);
+    let (entries, _) =
+        parse(&[r#"{"time":"noon","level":"loud","msg":"x","ts":1767225600,"message":"y"}"#]);
     assert_eq!(entries[0].time, Some(1_767_225_600_000_000));
     assert_eq!(entries[0].level, Level::Unset);
     assert_eq!(
         entries[0].fields,
-        [("time".into(), "noon".into()), ("level".into(), "loud".into()), ("message".into(), "y".into())]
+        [
+            ("time".into(), "noon".into()),
+            ("level".into(), "loud".into()),
+            ("message".into(), "y".into())
+        ]
     );
 }
 
@@ -72,7 +93,11 @@ fn nested_objects_are_flattened_and_arrays_kept() {
             ("tags".into(), r#"["a",{"b":1}]"#.into()),
         ]
     );
-    assert_eq!(entries[0].level, Level::Unset, "only the top level names the level");
+    assert_eq!(
+        entries[0].level,
+        Level::Unset,
+        "only the top level names the level"
+    );
 }
 
 #[test]
@@ -82,17 +107,24 @@ fn depth_and_fields_are_bounded() {
     let (name, value) = &entries[0].fields[0];
     assert_eq!(name, "a.a.a.a.a.a.a.a.a");
     assert!(value.starts_with(r#"{"a":"#));
-    let wide: Vec<String> = (0..1_000).map(|number| format!("\"k{number}\":1")).collect();
+    let wide: Vec<String> = (0..1_000)
+        .map(|number| format!("\"k{number}\":1"))
+        .collect();
     let (entries, _) = parse(&[&format!("{{{}}}", wide.join(","))]);
     assert_eq!(entries[0].fields.len(), 256);
     // Deeper than any stack: refused, not a trap.
-    let (entries, raw) = parse(&[&format!("{}1{}", r#"{"a":"#.repeat(100_000), "}".repeat(100_000))]);
+    let (entries, raw) = parse(&[&format!(
+        "{}1{}",
+        r#"{"a":"#.repeat(100_000),
+        "}".repeat(100_000)
+    )]);
     assert_eq!(entries.len() + raw.unparsed.len(), 1);
 }
 
 #[test]
 fn escapes_are_decoded_in_keys_and_values() {
-    let (entries, raw) = parse(&[r#"{"msg":"a \"b\" \u00e4\n","k\u0065y":"v\\","half":"\ud800 x"}"#]);
+    let (entries, raw) =
+        parse(&[r#"{"msg":"a \"b\" \u00e4\n","k\u0065y":"v\\","half":"\ud800 x"}"#]);
     assert_eq!(entries[0].message, "a \"b\" ä\n");
     assert_eq!(entries[0].field("key"), Some("v\\"));
     assert_eq!(entries[0].field("half"), Some(r"\ud800 x"));
@@ -101,8 +133,17 @@ fn escapes_are_decoded_in_keys_and_values() {
 
 #[test]
 fn what_is_no_object_is_left_to_the_host() {
-    let (entries, raw) =
-        parse(&["plain text", "", "[1]", "{\"a\":1", "{\"msg\":\"ok\"}", "{} x", "  ", "\"s\"", "{'a':1}"]);
+    let (entries, raw) = parse(&[
+        "plain text",
+        "",
+        "[1]",
+        "{\"a\":1",
+        "{\"msg\":\"ok\"}",
+        "{} x",
+        "  ",
+        "\"s\"",
+        "{'a':1}",
+    ]);
     assert_eq!(entries.len(), 1);
     assert_eq!(entries[0].line, 4);
     assert_eq!(raw.unparsed, [0, 2, 3, 5, 7, 8]);
@@ -118,13 +159,17 @@ fn without_a_message_the_line_is_the_message() {
 
 #[test]
 fn keys_can_be_chosen() {
-    let config = config::parse(r#"{"time_keys":["t"],"level_keys":["l"],"message_keys":["event"]}"#);
+    let config =
+        config::parse(r#"{"time_keys":["t"],"level_keys":["l"],"message_keys":["event"]}"#);
     let mut parser = JsonLines::configure(config.unwrap()).unwrap();
     let batch = batch(&[r#"{"t":1767225600,"l":"I","event":"login","msg":"y"}"#]);
     let mut records = Records::new(&batch.text, 1);
     parser.parse(&batch, &mut records).unwrap();
     let entries = read_records(&batch.text, &records.finish());
-    assert_eq!((entries[0].level, entries[0].message.as_str()), (Level::Info, "login"));
+    assert_eq!(
+        (entries[0].level, entries[0].message.as_str()),
+        (Level::Info, "login")
+    );
     assert!(entries[0].time.is_some());
     assert_eq!(entries[0].field("msg"), Some("y"));
 }

@@ -30,7 +30,13 @@ pub fn object(
     entry: &mut EntryBuilder<'_, '_>,
 ) -> Option<()> {
     scratch.prefix.clear();
-    let mut walk = Walk { config, scratch, entry, depth: 0, found: Found::default() };
+    let mut walk = Walk {
+        config,
+        scratch,
+        entry,
+        depth: 0,
+        found: Found::default(),
+    };
     let mut reader = serde_json::Deserializer::from_str(line);
     (&mut walk).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
@@ -112,7 +118,10 @@ impl Walk<'_, '_, '_> {
                 let inner = &raw[1..raw.len() - 1];
                 // Decoding fails on half a surrogate pair only: such text stays
                 // as it was written.
-                match inner.contains('\\').then(|| serde_json::from_str::<String>(raw)) {
+                match inner
+                    .contains('\\')
+                    .then(|| serde_json::from_str::<String>(raw))
+                {
                     Some(Ok(decoded)) => self.text(key, &decoded),
                     _ => self.text(key, inner),
                 }

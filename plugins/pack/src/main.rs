@@ -50,7 +50,10 @@ fn run(words: &[&str]) -> Result<()> {
 /// A validated component from a core module that carries its world's
 /// description in a custom section.
 fn component(module: &[u8]) -> Result<Vec<u8>> {
-    ComponentEncoder::default().module(module)?.validate(true).encode()
+    ComponentEncoder::default()
+        .module(module)?
+        .validate(true)
+        .encode()
 }
 
 /// A component of a world without code: every function traps.
@@ -65,8 +68,7 @@ fn trapping(folders: &[&str], world: &str) -> Result<Vec<u8>> {
     }
     let package = package.context("expected a WIT folder, found none")?;
     let world = resolve.select_world(&[package], Some(world))?;
-    let mut module =
-        dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     component(&module)
 }
@@ -96,14 +98,94 @@ fn check(file: &str) -> Result<()> {
         bail!("expected a component, found a WIT package: {file}");
     };
     let world = &resolve.worlds[world];
-    ensure!(!world.exports.is_empty() || file.contains("/nothing."), "{file} exports nothing");
+    ensure!(
+        !world.exports.is_empty() || file.contains("/nothing."),
+        "{file} exports nothing"
+    );
     let names = |items: &mut dyn Iterator<Item = (String, &WorldItem)>| {
         let mut names: Vec<String> = items.map(|(name, _)| name).collect();
         names.sort();
-        if names.is_empty() { "-".to_owned() } else { names.join(" ") }
+        if names.is_empty() {
+            "-".to_owned()
+        } else {
+            names.join(" ")
+        }
     };
-    let imports = names(&mut world.imports.iter().map(|(key, item)| (resolve.name_world_key(key), item)));
-    let exports = names(&mut world.exports.iter().map(|(key, item)| (resolve.name_world_key(key), item)));
-    println!("{:>8.1} KiB  {file}\n              exports {exports}\n              imports {imports}", bytes.len() as f64 / 1024.0);
+    let imports = names(
+        &mut world
+            .imports
+            .iter()
+            .map(|(key, item)| (resolve.name_world_key(key), item)),
+    );
+    let exports = names(
+        &mut world
+            .exports
+            .iter()
+            .map(|(key, item)| (resolve.name_world_key(key), item)),
+    );
+    println!(
+        "{:>8.1} KiB  {file}\n              exports {exports}\n              imports {imports}",
+        bytes.len() as f64 / 1024.0
+    );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of a component's exports and imports.
+    fn surface(component: &[u8]) -> (Vec<String>, Vec<String>) {
+        let DecodedWasm::Component(resolve, world) = decode(component).unwrap() else {
+            panic!("expected a component");
+        };
+        let names = |items: Vec<&wit_parser::WorldKey>| {
+            items
+                .into_iter()
+                .map(|key| resolve.name_world_key(key))
+                .collect()
+        };
+        let world = &resolve.worlds[world];
+        (
+            names(world.exports.keys().collect()),
+            names(world.imports.keys().collect()),
+        )
+    }
+
+    #[test]
+    fn every_world_of_the_contract_makes_a_component() {
+        for kind in ["probe", "log-parser", "action", "notifier"] {
+            let component = trapping(&["../wit"], &format!("{kind}-plugin")).unwrap();
+            let (exports, imports) = surface(&component);
+            assert_eq!(exports, [format!("bellwether:plugin/{kind}@0.1.0")]);
+            assert!(
+                imports
+                    .iter()
+                    .all(|name| name.starts_with("bellwether:plugin/")),
+                "{imports:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_backdoor_imports_what_no_engine_offers() {
+        let component = trapping(&["../wit", "../testing/worlds"], "backdoor").unwrap();
+        let (_, imports) = surface(&component);
+        assert!(
+            imports.contains(&"evil:host/backdoor@1.0.0".to_owned()),
+            "{imports:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_component_is_refused() {
+        let folder = std::env::temp_dir().join(format!("pack-{}", std::process::id()));
+        let file = folder.join("core.wasm");
+        replace(&file, b"\0asm\x01\0\0\0").unwrap();
+        let checked = check(&file.to_string_lossy());
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(checked.is_err());
+        assert!(run(&["component"]).is_err());
+        assert!(run(&[]).is_err());
+    }
 }

@@ -71,9 +71,32 @@ pub struct Plan {
     pattern: Regex,
     locations: CaptureLocations,
     groups: Vec<Group>,
+    times: Times,
+}
+
+/// Reading the time group.
+struct Times {
     format: Option<TimeFormat>,
     offset: i64,
     received: Timestamp,
+    /// The last text and what it meant: busy logs repeat it.
+    last: (String, Option<Timestamp>),
+}
+
+impl Times {
+    fn read(&mut self, text: &str) -> Option<Timestamp> {
+        if text == self.last.0 {
+            return self.last.1;
+        }
+        let found = match &self.format {
+            Some(format) => format.parse(text, self.offset, self.received),
+            None => time::parse_rfc3339_in(text, self.offset).or_else(|| time::parse_epoch(text)),
+        };
+        self.last.0.clear();
+        self.last.0.push_str(text);
+        self.last.1 = found;
+        found
+    }
 }
 
 impl Plan {
@@ -81,7 +104,9 @@ impl Plan {
     pub fn read(config: &Config) -> Result<Self, ParseError> {
         let pattern = compile("/pattern", &config.pattern)?;
         let find = |pointer: &str, wanted: &Option<String>, default: &str| match wanted {
-            None => Ok(pattern.capture_names().position(|name| name == Some(default))),
+            None => Ok(pattern
+                .capture_names()
+                .position(|name| name == Some(default))),
             Some(wanted) => pattern
                 .capture_names()
                 .position(|name| name == Some(wanted))
@@ -106,15 +131,27 @@ impl Plan {
                     found if found == message => Role::Message,
                     _ => Role::Field,
                 };
-                Some(Group { number, name: name?.to_owned(), role, index: 0 })
+                Some(Group {
+                    number,
+                    name: name?.to_owned(),
+                    role,
+                    index: 0,
+                })
             })
             .collect();
-        let format = config.time_format.as_deref().map(TimeFormat::read).transpose();
+        let format = config
+            .time_format
+            .as_deref()
+            .map(TimeFormat::read)
+            .transpose();
         let format = format.map_err(|error| ParseError::config("/time_format", error))?;
         let offset = match &config.time_offset {
             None => 0,
             Some(text) => time::parse_offset(text.as_bytes()).ok_or_else(|| {
-                ParseError::config("/time_offset", format!("expected an offset like +01:00, found \"{text}\""))
+                ParseError::config(
+                    "/time_offset",
+                    format!("expected an offset like +01:00, found \"{text}\""),
+                )
             })?,
         };
         if format.is_some() && time.is_none() {
@@ -124,12 +161,27 @@ impl Plan {
             ));
         }
         let locations = pattern.capture_locations();
-        Ok(Plan { pattern, locations, groups, format, offset, received: 0 })
+        let times = Times {
+            format,
+            offset,
+            received: 0,
+            last: (String::new(), None),
+        };
+        Ok(Plan {
+            pattern,
+            locations,
+            groups,
+            times,
+        })
     }
 
     /// Prepares for the records of one batch.
     pub fn begin(&mut self, records: &mut Records<'_>, received: Timestamp) {
-        self.received = received;
+        // A time without a year means another one as time goes by.
+        if received != self.times.received {
+            self.times.received = received;
+            self.times.last = (String::new(), None);
+        }
         self.begin_flush(records);
     }
 
@@ -142,17 +194,23 @@ impl Plan {
 
     /// Adds the record of a text; false where the text does not match.
     pub fn record(&mut self, text: &str, line: u32, records: &mut Records<'_>) -> bool {
-        if self.pattern.captures_read(&mut self.locations, text).is_none() {
+        if self
+            .pattern
+            .captures_read(&mut self.locations, text)
+            .is_none()
+        {
             return false;
         }
         let mut entry = records.entry(line);
         let mut message = text;
         for group in &self.groups {
-            let Some((start, end)) = self.locations.get(group.number) else { continue };
+            let Some((start, end)) = self.locations.get(group.number) else {
+                continue;
+            };
             let value = &text[start..end];
             match group.role {
                 Role::Message => message = value,
-                Role::Time => match self.time(value) {
+                Role::Time => match self.times.read(value) {
                     Some(time) => drop(entry.time(time)),
                     None => drop(entry.indexed_field(group.index, value)),
                 },
@@ -166,13 +224,6 @@ impl Plan {
         entry.message(message);
         entry.add();
         true
-    }
-
-    fn time(&self, text: &str) -> Option<Timestamp> {
-        match &self.format {
-            Some(format) => format.parse(text, self.offset, self.received),
-            None => time::parse_rfc3339_in(text, self.offset).or_else(|| time::parse_epoch(text)),
-        }
     }
 }
 

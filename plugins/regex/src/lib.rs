@@ -34,7 +34,10 @@ impl LogParser for RegexParser {
 
     fn configure(config: Config) -> Result<Self, ParseError> {
         let multiline = Multiline::read(&config)?;
-        Ok(RegexParser { plan: Plan::read(&config)?, multiline })
+        Ok(RegexParser {
+            plan: Plan::read(&config)?,
+            multiline,
+        })
     }
 
     fn parse(&mut self, batch: &Batch, records: &mut Records<'_>) -> Result<(), ParseError> {

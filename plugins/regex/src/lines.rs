@@ -31,7 +31,9 @@ struct Open {
 impl Multiline {
     /// Compiles the configuration, where it asks for this at all.
     pub fn read(config: &Config) -> Result<Option<Self>, ParseError> {
-        let Some(start) = &config.multiline_start else { return Ok(None) };
+        let Some(start) = &config.multiline_start else {
+            return Ok(None);
+        };
         Ok(Some(Multiline {
             start: compile("/multiline_start", start)?,
             max_lines: config.max_lines.max(1),
@@ -53,8 +55,17 @@ impl Multiline {
                 self.close(plan, batch, open.take(), records);
             }
             open = Some(match open {
-                Some(open) => Open { lines: open.lines + 1, end, ..open },
-                None => Open { first: number, lines: 1, start, end },
+                Some(open) => Open {
+                    lines: open.lines + 1,
+                    end,
+                    ..open
+                },
+                None => Open {
+                    first: number,
+                    lines: 1,
+                    start,
+                    end,
+                },
             });
             start = end + batch.gap as usize;
         }

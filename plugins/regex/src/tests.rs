@@ -45,10 +45,25 @@ fn groups_become_the_record_without_copies() {
         ]),
     );
     assert_eq!(entries[0].time, Some(NOW));
-    assert_eq!((entries[0].level, entries[0].message.as_str()), (Level::Warning, "slow quéry"));
-    assert_eq!(entries[0].fields, [("thread".into(), "main".into()), ("user".into(), "ann".into())]);
+    assert_eq!(
+        (entries[0].level, entries[0].message.as_str()),
+        (Level::Warning, "slow quéry")
+    );
+    assert_eq!(
+        entries[0].fields,
+        [
+            ("thread".into(), "main".into()),
+            ("user".into(), "ann".into())
+        ]
+    );
     assert_eq!((entries[1].line, entries[1].level), (3, Level::Unset));
-    assert_eq!(entries[1].fields, [("level".into(), "odd".into()), ("thread".into(), "w-1".into())]);
+    assert_eq!(
+        entries[1].fields,
+        [
+            ("level".into(), "odd".into()),
+            ("thread".into(), "w-1".into())
+        ]
+    );
     assert_eq!(raw.unparsed, [1]);
     assert_eq!(raw.extra, "");
 }
@@ -72,7 +87,10 @@ fn an_access_log_with_its_time_format() {
 fn without_a_message_group_the_record_is_the_message() {
     let mut parser = parser(r#"{"pattern":"code=(?<code>\\d+)"}"#);
     let (entries, _) = feed(&mut parser, &batch(&["a code=7 b"]));
-    assert_eq!((entries[0].message.as_str(), entries[0].field("code")), ("a code=7 b", Some("7")));
+    assert_eq!(
+        (entries[0].message.as_str(), entries[0].field("code")),
+        ("a code=7 b", Some("7"))
+    );
 }
 
 const JAVA: &str = r#"{"pattern":"(?s)^(?<time>\\S+) (?<level>\\w+) (?<message>.*)$","multiline_start":"^\\d{4}-"}"#;
@@ -102,11 +120,17 @@ fn records_of_several_lines_are_slices_of_the_batch() {
 #[test]
 fn records_go_on_over_batches() {
     let mut parser = parser(JAVA);
-    let (entries, raw) = feed(&mut parser, &batch(&["2026-01-01T00:00:00Z ERROR boom", "  at a"]));
+    let (entries, raw) = feed(
+        &mut parser,
+        &batch(&["2026-01-01T00:00:00Z ERROR boom", "  at a"]),
+    );
     assert_eq!((entries.len(), raw.held), (0, 2));
     let (entries, raw) = feed(&mut parser, &batch(&["  at b", "  at c"]));
     assert_eq!((entries.len(), raw.held), (0, 2));
-    let (entries, raw) = feed(&mut parser, &batch(&["  at d", "2026-01-01T00:00:01Z INFO next"]));
+    let (entries, raw) = feed(
+        &mut parser,
+        &batch(&["  at d", "2026-01-01T00:00:01Z INFO next"]),
+    );
     assert_eq!(messages(&entries), ["boom\n  at a\n  at b\n  at c\n  at d"]);
     assert_eq!((entries[0].line, raw.held), (0, 1));
     let (entries, raw) = feed(&mut parser, &batch(&["2026-01-01T00:00:02Z INFO more"]));
@@ -117,8 +141,15 @@ fn records_go_on_over_batches() {
 #[test]
 fn however_it_is_cut_the_records_are_the_same() {
     let lines = [
-        "orphan", "2026-01-01T00:00:00Z ERROR a", " 1", " 2", "2026-01-01T00:00:01Z INFO b",
-        "2026-01-01T00:00:02Z INFO c", "", " 3", "2026-01-01T00:00:03Z INFO d",
+        "orphan",
+        "2026-01-01T00:00:00Z ERROR a",
+        " 1",
+        " 2",
+        "2026-01-01T00:00:01Z INFO b",
+        "2026-01-01T00:00:02Z INFO c",
+        "",
+        " 3",
+        "2026-01-01T00:00:03Z INFO d",
     ];
     let read = |size: usize| {
         let mut parser = parser(JAVA);
@@ -127,13 +158,21 @@ fn however_it_is_cut_the_records_are_the_same() {
             let batch = batch(chunk);
             let (entries, raw) = feed(&mut parser, &batch);
             let spoken = chunk.len() as u32 - raw.held;
-            read.extend(entries.into_iter().map(|entry| (entry.message, entry.level)));
+            read.extend(
+                entries
+                    .into_iter()
+                    .map(|entry| (entry.message, entry.level)),
+            );
             for line in raw.unparsed {
                 assert!(line < spoken);
                 read.push((chunk[line as usize].to_owned(), Level::Unset));
             }
         }
-        read.extend(flush(&mut parser).into_iter().map(|entry| (entry.message, entry.level)));
+        read.extend(
+            flush(&mut parser)
+                .into_iter()
+                .map(|entry| (entry.message, entry.level)),
+        );
         read.sort_by(|left, right| left.0.cmp(&right.0));
         read
     };
@@ -146,12 +185,14 @@ fn however_it_is_cut_the_records_are_the_same() {
 
 #[test]
 fn a_record_without_end_is_cut() {
-    let mut parser = parser(
-        r#"{"pattern":"(?s)^(?<message>.*)$","multiline_start":"^never$","max_lines":3}"#,
-    );
+    let mut parser =
+        parser(r#"{"pattern":"(?s)^(?<message>.*)$","multiline_start":"^never$","max_lines":3}"#);
     let lines = ["a"; 8];
     let (entries, raw) = feed(&mut parser, &batch(&lines));
-    assert_eq!((messages(&entries), raw.held), (vec!["a\na\na", "a\na\na"], 2));
+    assert_eq!(
+        (messages(&entries), raw.held),
+        (vec!["a\na\na", "a\na\na"], 2)
+    );
     let long = "x".repeat(200 * 1024);
     let (entries, _) = feed(&mut parser, &batch(&[&long, &long]));
     assert_eq!(entries.len(), 1);
@@ -162,9 +203,19 @@ fn a_record_without_end_is_cut() {
 fn line_breaks_of_two_bytes_do_not_shift_anything() {
     let mut parser = parser(JAVA);
     let text = "2026-01-01T00:00:00Z ERROR boom\r\n  at a\r\n2026-01-01T00:00:01Z INFO x\r\n";
-    let ends = text.match_indices("\r\n").map(|(at, _)| at as u32).collect();
-    let (entries, raw) =
-        feed(&mut parser, &Batch { text: text.to_owned(), ends, gap: 2, received: NOW });
+    let ends = text
+        .match_indices("\r\n")
+        .map(|(at, _)| at as u32)
+        .collect();
+    let (entries, raw) = feed(
+        &mut parser,
+        &Batch {
+            text: text.to_owned(),
+            ends,
+            gap: 2,
+            received: NOW,
+        },
+    );
     assert_eq!((messages(&entries), raw.held), (vec!["boom\r\n  at a"], 1));
 }
 
@@ -173,10 +224,16 @@ fn configuration_problems_point_at_the_value() {
     for (json, pointer) in [
         (r#"{"pattern":"("}"#, "/pattern"),
         (r#"{"pattern":"a","level_group":"l"}"#, "/level_group"),
-        (r#"{"pattern":"(?<time>a)","time_format":"%Q"}"#, "/time_format"),
+        (
+            r#"{"pattern":"(?<time>a)","time_format":"%Q"}"#,
+            "/time_format",
+        ),
         (r#"{"pattern":"a","time_format":"%Y"}"#, "/time_format"),
         (r#"{"pattern":"a","time_offset":"one"}"#, "/time_offset"),
-        (r#"{"pattern":"a","multiline_start":"["}"#, "/multiline_start"),
+        (
+            r#"{"pattern":"a","multiline_start":"["}"#,
+            "/multiline_start",
+        ),
     ] {
         match RegexParser::configure(config::parse(json).unwrap()) {
             Err(ParseError::Config(problem)) => assert_eq!(problem.pointer, pointer, "{json}"),
@@ -197,8 +254,16 @@ fn times_in_strftime_words() {
         ("%F %T,%f", "2026-01-01 00:00:00,25", NOW + second / 4),
         ("%d/%b/%Y:%H:%M:%S %z", "01/Jan/2026:01:30:00 +0130", NOW),
         ("%a %b %e %H:%M:%S %Y", "Thu Jan  1 00:00:00 2026", NOW),
-        ("%A, %d-%B-%y %I:%M:%S %p", "Thursday, 01-January-26 12:00:07 AM", NOW + 7 * second),
-        ("%m/%d/%Y %l:%M %p", "12/31/2025 12:30 pm", NOW - 41_400 * second),
+        (
+            "%A, %d-%B-%y %I:%M:%S %p",
+            "Thursday, 01-January-26 12:00:07 AM",
+            NOW + 7 * second,
+        ),
+        (
+            "%m/%d/%Y %l:%M %p",
+            "12/31/2025 12:30 pm",
+            NOW - 41_400 * second,
+        ),
         ("%Y%m%dT%H%M%S%Z", "20260101T000002UTC", NOW + 2 * second),
         ("%Y-%j %H", "2025-365 23", NOW - 3_600 * second),
         ("%s.%f", "1767225600.000001", NOW + 1),
@@ -211,13 +276,24 @@ fn times_in_strftime_words() {
         assert_eq!(parse(format, text), Some(expected), "{format} {text}");
     }
     for (format, text) in [
-        ("%F", "2026-13-01"), ("%F", "2026-02-29"), ("%F", "2026-01-01 x"), ("%F", "26-01-01"),
-        ("%T", "25:00:00"), ("%F %Z", "2026-01-01 CET"), ("%F %z", "2026-01-01 "), ("%b %e", "Foo 1"),
-        ("%I %p", "13 pm"), ("%Y-%j", "2025-366"), ("%s", "99999999999999999999"), ("%F", "é"),
+        ("%F", "2026-13-01"),
+        ("%F", "2026-02-29"),
+        ("%F", "2026-01-01 x"),
+        ("%F", "26-01-01"),
+        ("%T", "25:00:00"),
+        ("%F %Z", "2026-01-01 CET"),
+        ("%F %z", "2026-01-01 "),
+        ("%b %e", "Foo 1"),
+        ("%I %p", "13 pm"),
+        ("%Y-%j", "2025-366"),
+        ("%s", "99999999999999999999"),
+        ("%F", "é"),
     ] {
         assert_eq!(parse(format, text), None, "{format} {text}");
     }
-    let offset = TimeFormat::read("%F %T").unwrap().parse("2026-01-01 02:00:00", 7_200, NOW);
+    let offset = TimeFormat::read("%F %T")
+        .unwrap()
+        .parse("2026-01-01 02:00:00", 7_200, NOW);
     assert_eq!(offset, Some(NOW));
     for format in ["", "%", "%Q", "%.3S"] {
         assert!(TimeFormat::read(format).is_err(), "{format}");

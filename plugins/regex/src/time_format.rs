@@ -2,8 +2,9 @@
 
 use bellwether_plugin::{Timestamp, time};
 
-const MONTHS: [&str; 12] =
-    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&str; 12] = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Item {
@@ -91,7 +92,10 @@ fn read_into(format: &str, items: &mut Vec<Item>) -> Result<(), String> {
             continue;
         }
         // Padding and width say how to write a time; reading takes any.
-        while bytes.next_if(|byte| matches!(byte, b'-' | b'_' | b'0')).is_some() {}
+        while bytes
+            .next_if(|byte| matches!(byte, b'-' | b'_' | b'0'))
+            .is_some()
+        {}
         let point = bytes.next_if_eq(&b'.').is_some();
         while bytes.next_if(u8::is_ascii_digit).is_some() {}
         let word = bytes.next().map(char::from);
@@ -158,7 +162,9 @@ fn take<'t>(item: Item, text: &'t [u8], parts: &mut Parts) -> Option<&'t [u8]> {
             parts.year = Some(i64::from(value) + if value < 69 { 2_000 } else { 1_900 });
         })?,
         Item::Month => number(text, 1, 2, |value| parts.month = Some(value))?,
-        Item::Day => number(text.trim_ascii_start(), 1, 2, |value| parts.day = Some(value))?,
+        Item::Day => number(text.trim_ascii_start(), 1, 2, |value| {
+            parts.day = Some(value)
+        })?,
         Item::DayOfYear => number(text, 3, 3, |value| parts.day_of_year = Some(value))?,
         Item::Hour => number(text.trim_ascii_start(), 1, 2, |value| parts.hour = value)?,
         Item::HalfDayHour => {
@@ -186,7 +192,9 @@ fn take<'t>(item: Item, text: &'t [u8], parts: &mut Parts) -> Option<&'t [u8]> {
         Item::MonthName => {
             let (name, rest) = word(text);
             let short = name.get(..3)?;
-            let month = MONTHS.iter().position(|month| short.eq_ignore_ascii_case(month.as_bytes()))?;
+            let month = MONTHS
+                .iter()
+                .position(|month| short.eq_ignore_ascii_case(month.as_bytes()))?;
             parts.month = Some(month as u32 + 1);
             rest
         }
@@ -201,7 +209,9 @@ fn take<'t>(item: Item, text: &'t [u8], parts: &mut Parts) -> Option<&'t [u8]> {
             let text = text.trim_ascii_start();
             let length = text
                 .iter()
-                .take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b':' | b'Z' | b'z'))
+                .take_while(|byte| {
+                    byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b':' | b'Z' | b'z')
+                })
                 .count();
             let (offset, rest) = text.split_at(length);
             if offset.is_empty() {
@@ -229,7 +239,11 @@ fn take<'t>(item: Item, text: &'t [u8], parts: &mut Parts) -> Option<&'t [u8]> {
 }
 
 fn number(text: &[u8], least: usize, most: usize, keep: impl FnOnce(u32)) -> Option<&[u8]> {
-    let length = text.iter().take(most).take_while(|byte| byte.is_ascii_digit()).count();
+    let length = text
+        .iter()
+        .take(most)
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     let (digits, rest) = text.split_at(length);
     if length < least {
         return None;
@@ -249,13 +263,19 @@ fn fraction<'t>(text: &'t [u8], parts: &mut Parts) -> Option<&'t [u8]> {
 }
 
 fn word(text: &[u8]) -> (&[u8], &[u8]) {
-    text.split_at(text.iter().take_while(|byte| byte.is_ascii_alphabetic()).count())
+    text.split_at(
+        text.iter()
+            .take_while(|byte| byte.is_ascii_alphabetic())
+            .count(),
+    )
 }
 
 impl Parts {
     fn timestamp(&self, default_offset: i64, received: Timestamp) -> Option<Timestamp> {
         if let Some(epoch) = self.epoch {
-            return epoch.checked_mul(1_000_000)?.checked_add(i64::from(self.micros));
+            return epoch
+                .checked_mul(1_000_000)?
+                .checked_add(i64::from(self.micros));
         }
         let hour = match self.afternoon {
             None => self.hour,
@@ -263,7 +283,16 @@ impl Parts {
         };
         let offset = self.offset.unwrap_or(default_offset);
         let of_day = |year: i64, month, day| {
-            time::timestamp(year, month, day, hour, self.minute, self.second, self.micros, offset)
+            time::timestamp(
+                year,
+                month,
+                day,
+                hour,
+                self.minute,
+                self.second,
+                self.micros,
+                offset,
+            )
         };
         let in_year = |year: i64| match self.day_of_year {
             Some(day) => {

@@ -50,16 +50,24 @@ fn run(dry_run: bool, command: &str, host: &dyn Commands) -> Result<ActionReport
     let output = host.run(command).map_err(|error| match error {
         Error::Denied(what) => ActionError::Denied(what),
         Error::Failed(text) => ActionError::Failed(format!("{command} did not start: {text}")),
-        Error::Timeout => {
-            ActionError::Failed(format!("{command} timed out and was killed with its process group"))
-        }
+        Error::Timeout => ActionError::Failed(format!(
+            "{command} timed out and was killed with its process group"
+        )),
     })?;
     let taken = Millis(output.duration_us as f64 / 1_000.0);
     let printed = printed(&output);
     match output.exit_code {
-        Some(0) => Ok(ActionReport::new(format!("{command} succeeded in {taken}")).details(printed)),
-        Some(code) => Err(failed(format!("{command} exited with {code} after {taken}"), &printed)),
-        None => Err(failed(format!("{command} was ended by a signal after {taken}"), &printed)),
+        Some(0) => {
+            Ok(ActionReport::new(format!("{command} succeeded in {taken}")).details(printed))
+        }
+        Some(code) => Err(failed(
+            format!("{command} exited with {code} after {taken}"),
+            &printed,
+        )),
+        None => Err(failed(
+            format!("{command} was ended by a signal after {taken}"),
+            &printed,
+        )),
     }
 }
 
@@ -72,7 +80,9 @@ fn failed(summary: String, printed: &str) -> ActionError {
 
 /// What the command printed, standard error behind standard output.
 fn printed(output: &Output) -> String {
-    let mut text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    let mut text = String::from_utf8_lossy(&output.stdout)
+        .trim_end()
+        .to_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     if !errors.trim().is_empty() {
         if !text.is_empty() {
@@ -120,7 +130,12 @@ mod tests {
 
     #[test]
     fn success_carries_the_output() {
-        let report = run(false, "restart-web", &ended(Some(0), "done\n", "a warning\n")).unwrap();
+        let report = run(
+            false,
+            "restart-web",
+            &ended(Some(0), "done\n", "a warning\n"),
+        )
+        .unwrap();
         assert_eq!(report.summary, "restart-web succeeded in 1.50 s");
         assert_eq!(report.details, "done\nstderr:\na warning");
     }
@@ -135,14 +150,24 @@ mod tests {
             text(ended(Some(3), "", "no such unit\n")),
             "restart-web exited with 3 after 1.50 s\nstderr:\nno such unit"
         );
-        assert_eq!(text(ended(None, "", "")), "restart-web was ended by a signal after 1.50 s");
+        assert_eq!(
+            text(ended(None, "", "")),
+            "restart-web was ended by a signal after 1.50 s"
+        );
         assert_eq!(
             text(Fake(Err(Error::Timeout))),
             "restart-web timed out and was killed with its process group"
         );
-        assert_eq!(text(Fake(Err(Error::Failed("not found".into())))), "restart-web did not start: not found");
         assert_eq!(
-            run(false, "restart-web", &Fake(Err(Error::Denied("command restart-web".into())))),
+            text(Fake(Err(Error::Failed("not found".into())))),
+            "restart-web did not start: not found"
+        );
+        assert_eq!(
+            run(
+                false,
+                "restart-web",
+                &Fake(Err(Error::Denied("command restart-web".into())))
+            ),
             Err(ActionError::Denied("command restart-web".into()))
         );
     }
@@ -155,6 +180,9 @@ mod tests {
                 panic!("a dry run must not run anything");
             }
         }
-        assert_eq!(run(true, "restart-web", &Never).unwrap().summary, "would run restart-web");
+        assert_eq!(
+            run(true, "restart-web", &Never).unwrap().summary,
+            "would run restart-web"
+        );
     }
 }

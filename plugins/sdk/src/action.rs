@@ -22,7 +22,10 @@ pub trait Action {
 impl ActionReport {
     /// A report without details.
     pub fn new(summary: impl Into<String>) -> Self {
-        ActionReport { summary: summary.into(), details: String::new() }
+        ActionReport {
+            summary: summary.into(),
+            details: String::new(),
+        }
     }
 
     /// The same with these details.
@@ -37,7 +40,10 @@ impl ActionError {
     /// A configuration value that the plugin cannot work with. `pointer` is a
     /// JSON Pointer.
     pub fn config(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        ActionError::Config(ConfigProblem { pointer: pointer.into(), message: message.into() })
+        ActionError::Config(ConfigProblem {
+            pointer: pointer.into(),
+            message: message.into(),
+        })
     }
 }
 

@@ -68,9 +68,19 @@ mod tests {
         assert_eq!(found.message, "invalid type: string \"x\", expected u32");
         let found = parse::<Config>(r#"{"list":[],"lits":1}"#).unwrap_err();
         assert_eq!(found.pointer, "/lits");
-        assert!(found.message.starts_with("unknown field `lits`"), "{}", found.message);
+        assert!(
+            found.message.starts_with("unknown field `lits`"),
+            "{}",
+            found.message
+        );
         let found = parse::<Config>("").unwrap_err();
-        assert_eq!((found.pointer.as_str(), found.message.as_str()), ("", "missing field `list`"));
-        assert_eq!(parse::<Config>(r#"{"list":[{"a/b":7}]}"#).map(|c| c.list[0].value), Ok(7));
+        assert_eq!(
+            (found.pointer.as_str(), found.message.as_str()),
+            ("", "missing field `list`")
+        );
+        assert_eq!(
+            parse::<Config>(r#"{"list":[{"a/b":7}]}"#).map(|c| c.list[0].value),
+            Ok(7)
+        );
     }
 }

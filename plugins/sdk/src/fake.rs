@@ -105,7 +105,9 @@ impl Net for FakeNet {
         port: u16,
         tls: Option<&TlsOptions>,
     ) -> Result<Box<dyn Connection>, Error> {
-        self.connects.borrow_mut().push((host.to_owned(), port, tls.cloned()));
+        self.connects
+            .borrow_mut()
+            .push((host.to_owned(), port, tls.cloned()));
         match self.tcp.borrow_mut().pop_front() {
             Some(answer) => Ok(Box::new(answer?)),
             None => Err(Error::Refused),
@@ -132,7 +134,10 @@ impl FakeConnection {
     pub fn reading(chunks: &[&str]) -> Self {
         Self {
             incoming: RefCell::new(
-                chunks.iter().map(|chunk| Ok(chunk.as_bytes().to_vec())).collect(),
+                chunks
+                    .iter()
+                    .map(|chunk| Ok(chunk.as_bytes().to_vec()))
+                    .collect(),
             ),
             ..Self::default()
         }
@@ -214,7 +219,9 @@ pub fn schema_problems<T: serde::de::DeserializeOwned>(schema: &str) -> Vec<Stri
         if !property["description"].is_string() {
             problems.push(format!("{name}: no description"));
         }
-        let value = property["examples"].get(0).or_else(|| property.get("default"));
+        let value = property["examples"]
+            .get(0)
+            .or_else(|| property.get("default"));
         match value {
             Some(value) => drop(sample.insert(name.clone(), value.clone())),
             None => problems.push(format!("{name}: neither an example nor a default")),
@@ -222,7 +229,10 @@ pub fn schema_problems<T: serde::de::DeserializeOwned>(schema: &str) -> Vec<Stri
     }
     if let Some(required) = schema["required"].as_array() {
         for name in required {
-            if !name.as_str().is_some_and(|name| properties.contains_key(name)) {
+            if !name
+                .as_str()
+                .is_some_and(|name| properties.contains_key(name))
+            {
                 problems.push(format!("{name}: required, but no property"));
             }
         }
@@ -236,7 +246,12 @@ pub fn schema_problems<T: serde::de::DeserializeOwned>(schema: &str) -> Vec<Stri
 
 /// A batch of these lines.
 pub fn batch(lines: &[&str]) -> Batch {
-    let mut batch = Batch { text: String::new(), ends: Vec::new(), gap: 1, received: NOW };
+    let mut batch = Batch {
+        text: String::new(),
+        ends: Vec::new(),
+        gap: 1,
+        received: NOW,
+    };
     for line in lines {
         batch.text.push_str(line);
         batch.ends.push(batch.text.len() as u32);
@@ -263,7 +278,10 @@ pub struct ReadEntry {
 impl ReadEntry {
     /// The first field of that name.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.fields
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -286,7 +304,12 @@ pub fn read_records(text: &str, records: &RawRecords) -> Vec<ReadEntry> {
         fields: entry
             .fields
             .iter()
-            .map(|field| (records.names[field.name as usize].clone(), resolve(field.value)))
+            .map(|field| {
+                (
+                    records.names[field.name as usize].clone(),
+                    resolve(field.value),
+                )
+            })
             .collect(),
     };
     records.entries.iter().map(read).collect()

@@ -98,7 +98,7 @@ macro_rules! export_probe {
                     $crate::check::<$plugin>(request)
                 }
             }
-            $crate::bindings::probe::export_world!(Exported with_types_in $crate::bindings::probe);
+    $crate::bindings::probe::export_world!(Exported with_types_in $crate::bindings::probe);
         };
     };
 }

@@ -25,12 +25,17 @@ enum Item {
 impl StatusSet {
     /// One range, both ends included.
     pub fn range(first: u16, last: u16) -> Self {
-        StatusSet { ranges: vec![(first, last)], text: format!("{first}-{last}") }
+        StatusSet {
+            ranges: vec![(first, last)],
+            text: format!("{first}-{last}"),
+        }
     }
 
     /// True where the code is right.
     pub fn contains(&self, code: u16) -> bool {
-        self.ranges.iter().any(|(first, last)| (*first..=*last).contains(&code))
+        self.ranges
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&code))
     }
 
     /// As the operator wrote it.
@@ -53,14 +58,20 @@ impl<'de> Deserialize<'de> for StatusSet {
                 Item::Text(text) => text.trim().to_owned(),
             };
             ranges.push(
-                read(&word).ok_or_else(|| D::Error::custom(format!("{EXPECTED}, found \"{word}\"")))?,
+                read(&word)
+                    .ok_or_else(|| D::Error::custom(format!("{EXPECTED}, found \"{word}\"")))?,
             );
             words.push(word);
         }
         if ranges.is_empty() {
-            return Err(D::Error::custom("expected at least one status code, found none"));
+            return Err(D::Error::custom(
+                "expected at least one status code, found none",
+            ));
         }
-        Ok(StatusSet { ranges, text: words.join(", ") })
+        Ok(StatusSet {
+            ranges,
+            text: words.join(", "),
+        })
     }
 }
 
@@ -97,9 +108,10 @@ pub fn set_headers(
     secret_headers: &BTreeMap<String, SecretValue>,
 ) {
     for (name, value) in headers {
-        request
-            .headers
-            .push(crate::net::Header { name: name.clone(), value: value.clone() });
+        request.headers.push(crate::net::Header {
+            name: name.clone(),
+            value: value.clone(),
+        });
     }
     for (name, value) in secret_headers {
         let (secret, prefix) = match value {
@@ -130,13 +142,25 @@ mod tests {
     #[test]
     fn status_sets_hold_what_was_written() {
         let set: StatusSet = config::parse(r#"[200, "3xx", "404-410"]"#).unwrap();
-        for (code, right) in
-            [(200, true), (201, false), (300, true), (399, true), (403, false), (410, true)]
-        {
+        for (code, right) in [
+            (200, true),
+            (201, false),
+            (300, true),
+            (399, true),
+            (403, false),
+            (410, true),
+        ] {
             assert_eq!(set.contains(code), right, "{code}");
         }
         assert_eq!(set.text(), "200, 3xx, 404-410");
-        for wrong in [r#"[]"#, r#"["ok"]"#, r#"["300-200"]"#, r#"[20]"#, r#"[true]"#, r#""200""#] {
+        for wrong in [
+            r#"[]"#,
+            r#"["ok"]"#,
+            r#"["300-200"]"#,
+            r#"[20]"#,
+            r#"[true]"#,
+            r#""200""#,
+        ] {
             assert!(config::parse::<StatusSet>(wrong).is_err(), "{wrong}");
         }
     }

@@ -33,9 +33,10 @@ pub use bindings::host::bellwether::plugin::types::{
 };
 pub use notifier::{Notification, NotificationKind, Notifier, NotifyError, Receipt, Retry};
 pub use parser::{
-    Batch, EntryBuilder, Lines, LogParser, ParseError, RawEntry, RawField, RawRecords, RawSpan, Records,
+    Batch, EntryBuilder, Lines, LogParser, ParseError, RawEntry, RawField, RawRecords, RawSpan,
+    Records,
 };
-pub use probe::{Probe, Report, Request, ProbeError};
+pub use probe::{Probe, ProbeError, Report, Request};
 
 #[doc(hidden)]
 pub use glue::{Parsing, act, check, notify, prepare};

@@ -63,7 +63,10 @@ pub fn parse_level(word: &str) -> Option<Level> {
         ("dpanic", Level::Critical),
     ];
     let word = word.trim();
-    if let Some((_, level)) = NAMES.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)) {
+    if let Some((_, level)) = NAMES
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(word))
+    {
         return Some(*level);
     }
     if let Ok(number) = word.parse::<u32>() {
@@ -85,7 +88,10 @@ pub fn parse_level(word: &str) -> Option<Level> {
     }
     // One letter, as glog and Android write it.
     let mut letters = word.bytes();
-    match (letters.next().map(|letter| letter.to_ascii_uppercase()), letters.next()) {
+    match (
+        letters.next().map(|letter| letter.to_ascii_uppercase()),
+        letters.next(),
+    ) {
         (Some(b'T'), None) => Some(Level::Trace),
         (Some(b'D'), None) => Some(Level::Debug),
         (Some(b'I'), None) => Some(Level::Info),

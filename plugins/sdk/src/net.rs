@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use crate::bindings::host::bellwether::plugin::net as wit;
 pub use crate::bindings::host::bellwether::plugin::net::{
     Certificate, Error, Header, HttpRequest, HttpResponse, Phase, SecretHeader, Timings, TlsOptions,
 };
-use crate::bindings::host::bellwether::plugin::net as wit;
 use crate::{ProbeError, Report, Timestamp};
 
 /// Talks to the network; [`Host`] on the real host, [`FakeNet`](crate::fake::FakeNet)
@@ -92,7 +92,11 @@ impl Connection for wit::Tcp {
 impl TlsOptions {
     /// Verifies against the request's host; offers no ALPN protocol.
     pub fn verified() -> Self {
-        TlsOptions { server_name: None, verify: true, alpn: Vec::new() }
+        TlsOptions {
+            server_name: None,
+            verify: true,
+            alpn: Vec::new(),
+        }
     }
 }
 
@@ -115,14 +119,22 @@ impl HttpRequest {
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push(Header { name: name.to_owned(), value: value.to_owned() });
+        self.headers.push(Header {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
         self
     }
 
     /// True where a header of that name is set, by value or by secret.
     pub fn has_header(&self, name: &str) -> bool {
-        self.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name))
-            || self.secret_headers.iter().any(|header| header.name.eq_ignore_ascii_case(name))
+        self.headers
+            .iter()
+            .any(|header| header.name.eq_ignore_ascii_case(name))
+            || self
+                .secret_headers
+                .iter()
+                .any(|header| header.name.eq_ignore_ascii_case(name))
     }
 }
 

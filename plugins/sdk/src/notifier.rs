@@ -23,13 +23,19 @@ pub trait Notifier {
 impl NotifyError {
     /// Try again with the engine's own back-off.
     pub fn retry(reason: impl Into<String>) -> Self {
-        NotifyError::Retry(Retry { reason: reason.into(), after_ms: None })
+        NotifyError::Retry(Retry {
+            reason: reason.into(),
+            after_ms: None,
+        })
     }
 
     /// A configuration value that the plugin cannot work with. `pointer` is a
     /// JSON Pointer.
     pub fn config(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        NotifyError::Config(ConfigProblem { pointer: pointer.into(), message: message.into() })
+        NotifyError::Config(ConfigProblem {
+            pointer: pointer.into(),
+            message: message.into(),
+        })
     }
 }
 

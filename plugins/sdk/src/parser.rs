@@ -7,10 +7,10 @@ use serde::de::DeserializeOwned;
 pub use crate::bindings::log_parser::exports::bellwether::plugin::log_parser::{
     Batch, Entry as RawEntry, Field as RawField, ParseError, Records as RawRecords, Span as RawSpan,
 };
+use crate::{ConfigProblem, Level, Manifest, Timestamp};
 use RawEntry as Entry;
 use RawField as Field;
 use RawSpan as Span;
-use crate::{ConfigProblem, Level, Manifest, Timestamp};
 
 /// Turns lines into records. One value serves one source until the engine
 /// recycles it; [`LogParser::flush`] is called before that.
@@ -38,7 +38,11 @@ pub trait LogParser: Sized {
 impl Batch {
     /// The lines with their indices, without line breaks.
     pub fn lines(&self) -> Lines<'_> {
-        Lines { batch: self, next: 0, start: 0 }
+        Lines {
+            batch: self,
+            next: 0,
+            start: 0,
+        }
     }
 }
 
@@ -134,7 +138,12 @@ impl<'a> Records<'a> {
     /// The index of a field name, for [`EntryBuilder::indexed_field`]. Valid
     /// for these records only.
     pub fn name(&mut self, name: &str) -> u32 {
-        if self.raw.names.get(self.expected).is_some_and(|expected| expected == name) {
+        if self
+            .raw
+            .names
+            .get(self.expected)
+            .is_some_and(|expected| expected == name)
+        {
             self.expected += 1;
             return (self.expected - 1) as u32;
         }
@@ -174,11 +183,17 @@ impl<'a> Records<'a> {
     fn span(&mut self, text: &str) -> Span {
         let start = (text.as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
         if start <= self.text.len() && text.len() <= self.text.len() - start {
-            return Span { start: start as u32, end: (start + text.len()) as u32 };
+            return Span {
+                start: start as u32,
+                end: (start + text.len()) as u32,
+            };
         }
         let start = (self.text.len() + self.raw.extra.len()) as u32;
         self.raw.extra.push_str(text);
-        Span { start, end: start + text.len() as u32 }
+        Span {
+            start,
+            end: start + text.len() as u32,
+        }
     }
 }
 
@@ -238,7 +253,10 @@ impl ParseError {
     /// A configuration value that the plugin cannot work with. `pointer` is a
     /// JSON Pointer.
     pub fn config(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        ParseError::Config(ConfigProblem { pointer: pointer.into(), message: message.into() })
+        ParseError::Config(ConfigProblem {
+            pointer: pointer.into(),
+            message: message.into(),
+        })
     }
 }
 
@@ -257,7 +275,11 @@ mod tests {
         let text = "alpha beta".to_owned();
         let mut records = Records::new(&text, 1);
         let mut entry = records.entry(0);
-        entry.message(&text[6..]).field("a", &text[..5]).field("b", "made up").field("a", "");
+        entry
+            .message(&text[6..])
+            .field("a", &text[..5])
+            .field("b", "made up")
+            .field("a", "");
         entry.add();
         let raw = records.finish();
         assert_eq!(raw.extra, "made up");
@@ -284,8 +306,15 @@ mod tests {
 
     #[test]
     fn lines_are_cut_at_their_ends() {
-        let batch =
-            Batch { text: "one\r\n\r\nthree".to_owned(), ends: vec![3, 5, 12], gap: 2, received: 0 };
-        assert_eq!(batch.lines().collect::<Vec<_>>(), [(0, "one"), (1, ""), (2, "three")]);
+        let batch = Batch {
+            text: "one\r\n\r\nthree".to_owned(),
+            ends: vec![3, 5, 12],
+            gap: 2,
+            received: 0,
+        };
+        assert_eq!(
+            batch.lines().collect::<Vec<_>>(),
+            [(0, "one"), (1, ""), (2, "three")]
+        );
     }
 }

@@ -2,9 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-pub use crate::bindings::probe::exports::bellwether::plugin::probe::{
-    ProbeError, Report, Request,
-};
+pub use crate::bindings::probe::exports::bellwether::plugin::probe::{ProbeError, Report, Request};
 use crate::{ConfigProblem, Manifest, Metric, State};
 
 /// Judges one node. A fresh instance serves every run: keep nothing in statics,
@@ -25,7 +23,12 @@ pub trait Probe {
 impl Report {
     /// A report without metrics and details.
     pub fn new(state: State, summary: impl Into<String>) -> Self {
-        Report { state, summary: summary.into(), details: String::new(), metrics: Vec::new() }
+        Report {
+            state,
+            summary: summary.into(),
+            details: String::new(),
+            metrics: Vec::new(),
+        }
     }
 
     /// All is well.
@@ -51,7 +54,10 @@ impl Report {
     /// Adds a metric; the unit is the manifest's.
     #[must_use]
     pub fn metric(mut self, name: &str, value: f64) -> Self {
-        self.metrics.push(Metric { name: name.to_owned(), value });
+        self.metrics.push(Metric {
+            name: name.to_owned(),
+            value,
+        });
         self
     }
 
@@ -79,7 +85,10 @@ impl ProbeError {
     /// A configuration value that the plugin cannot work with. `pointer` is a
     /// JSON Pointer.
     pub fn config(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        ProbeError::Config(ConfigProblem { pointer: pointer.into(), message: message.into() })
+        ProbeError::Config(ConfigProblem {
+            pointer: pointer.into(),
+            message: message.into(),
+        })
     }
 }
 

@@ -26,7 +26,11 @@ pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month as u32, day)
 }
@@ -43,7 +47,10 @@ pub fn days_in_month(year: i64, month: u32) -> u32 {
 
 /// A time of day on a civil date, east of UTC by `offset` seconds. `None` where
 /// a part is out of its range; a leap second counts as the next second.
-#[expect(clippy::too_many_arguments, reason = "the parts of a date have no shorter name")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a date have no shorter name"
+)]
 pub fn timestamp(
     year: i64,
     month: u32,
@@ -91,8 +98,11 @@ pub fn parse_rfc3339_in(text: &str, default_offset: i64) -> Option<Timestamp> {
     }
     let year = digits(&bytes[0..4])?;
     let (month, day) = (digits(&bytes[5..7])?, digits(&bytes[8..10])?);
-    let (hour, minute, second) =
-        (digits(&bytes[11..13])?, digits(&bytes[14..16])?, digits(&bytes[17..19])?);
+    let (hour, minute, second) = (
+        digits(&bytes[11..13])?,
+        digits(&bytes[14..16])?,
+        digits(&bytes[17..19])?,
+    );
     let mut rest = &bytes[19..];
     let mut micros = 0;
     if let [b'.' | b',', tail @ ..] = rest {
@@ -100,8 +110,21 @@ pub fn parse_rfc3339_in(text: &str, default_offset: i64) -> Option<Timestamp> {
         micros = fraction(&tail[..count])?;
         rest = &tail[count..];
     }
-    let offset = if rest.is_empty() { default_offset } else { parse_offset(rest)? };
-    timestamp(i64::from(year), month, day, hour, minute, second, micros, offset)
+    let offset = if rest.is_empty() {
+        default_offset
+    } else {
+        parse_offset(rest)?
+    };
+    timestamp(
+        i64::from(year),
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        micros,
+        offset,
+    )
 }
 
 /// Seconds east of UTC: empty, `Z`, `+02`, `+0200` or `+02:00`, perhaps behind a
@@ -165,7 +188,8 @@ pub fn digits(bytes: &[u8]) -> Option<u32> {
         return None;
     }
     bytes.iter().try_fold(0_u32, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0'))
+        byte.is_ascii_digit()
+            .then(|| value * 10 + u32::from(byte - b'0'))
     })
 }
 
@@ -175,7 +199,9 @@ pub fn fraction(decimals: &[u8]) -> Option<u32> {
     if !decimals.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let value = kept.iter().fold(0_u32, |value, byte| value * 10 + u32::from(byte - b'0'));
+    let value = kept
+        .iter()
+        .fold(0_u32, |value, byte| value * 10 + u32::from(byte - b'0'));
     Some(value * 10_u32.pow(6 - kept.len() as u32))
 }
 
@@ -234,7 +260,15 @@ mod tests {
         }
         assert_eq!(parse_epoch("1767323045.5"), Some(1_767_323_045_500_000));
         assert_eq!(parse_epoch("1767323045123.25"), Some(1_767_323_045_123_250));
-        for number in ["", "12", "-1767323045", "17673230451234567890123", "NaN", "x", "1.x"] {
+        for number in [
+            "",
+            "12",
+            "-1767323045",
+            "17673230451234567890123",
+            "NaN",
+            "x",
+            "1.x",
+        ] {
             assert_eq!(parse_epoch(number), None, "{number}");
         }
     }

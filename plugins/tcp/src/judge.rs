@@ -33,21 +33,39 @@ impl Expected {
         };
         let pattern = match &config.expect_regex {
             Some(text) => Some(Regex::new(text).map_err(|error| {
-                ProbeError::config("/expect_regex", format!("expected a regular expression: {error}"))
+                ProbeError::config(
+                    "/expect_regex",
+                    format!("expected a regular expression: {error}"),
+                )
             })?),
             None => None,
         };
         let shown = [config.expect.as_deref(), config.expect_regex.as_deref()];
-        let text = shown.into_iter().flatten().map(|text| format!("\"{text}\"")).collect::<Vec<_>>();
+        let text = shown
+            .into_iter()
+            .flatten()
+            .map(|text| format!("\"{text}\""))
+            .collect::<Vec<_>>();
         let wanted = literal.is_some() || pattern.is_some();
-        Ok(wanted.then(|| Expected { literal, pattern, text: text.join(" and ") }))
+        Ok(wanted.then(|| Expected {
+            literal,
+            pattern,
+            text: text.join(" and "),
+        }))
     }
 
     fn met_by(&self, answer: &[u8]) -> bool {
         let literal = self.literal.as_ref().is_none_or(|literal| {
-            literal.is_empty() || answer.windows(literal.len()).any(|window| window == literal)
+            literal.is_empty()
+                || answer
+                    .windows(literal.len())
+                    .any(|window| window == literal)
         });
-        literal && self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(&String::from_utf8_lossy(answer)))
+        literal
+            && self
+                .pattern
+                .as_ref()
+                .is_none_or(|pattern| pattern.is_match(&String::from_utf8_lossy(answer)))
     }
 }
 
@@ -60,7 +78,10 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     };
     let host = config.host.as_deref().unwrap_or(&request.node.address);
     if host.is_empty() {
-        return Err(ProbeError::config("/host", "expected a host, found none; the node has no address"));
+        return Err(ProbeError::config(
+            "/host",
+            "expected a host, found none; the node has no address",
+        ));
     }
     let tls = config.tls.then(|| TlsOptions {
         server_name: config.server_name.clone(),
@@ -72,7 +93,12 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         Err(error) => return judge_error(error),
     };
     let mut answer = Vec::new();
-    let talked = talk(&*connection, send.as_deref(), expected.as_ref(), &mut answer);
+    let talked = talk(
+        &*connection,
+        send.as_deref(),
+        expected.as_ref(),
+        &mut answer,
+    );
     if let Err(error @ (Error::Denied(_) | Error::Invalid(_))) = talked {
         return judge_error(error);
     }
@@ -97,11 +123,15 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         (_, Some(limit)) if latency > limit => {
             critical.push(format!("slower than {}", Millis(limit)));
         }
-        (Some(limit), _) if latency > limit => warning.push(format!("slower than {}", Millis(limit))),
+        (Some(limit), _) if latency > limit => {
+            warning.push(format!("slower than {}", Millis(limit)))
+        }
         _ => {}
     }
     let certificate = connection.certificate();
-    let days = certificate.as_ref().map(|certificate| certificate.days_left(request.now));
+    let days = certificate
+        .as_ref()
+        .map(|certificate| certificate.days_left(request.now));
     if let Some(days) = days {
         judge_certificate(config, days, &mut critical, &mut warning);
     }
@@ -149,7 +179,9 @@ fn talk(
     if let Some(bytes) = send {
         connection.write(bytes)?;
     }
-    let Some(expected) = expected else { return Ok(()) };
+    let Some(expected) = expected else {
+        return Ok(());
+    };
     while !expected.met_by(answer) && answer.len() < MAX_ANSWER {
         let chunk = connection.read((MAX_ANSWER - answer.len()) as u32)?;
         if chunk.is_empty() {
@@ -175,7 +207,11 @@ fn judge_certificate(
         format!("the certificate expires in {days:.1} days")
     };
     let below = |limit: Option<f64>| limit.is_some_and(|limit| days < limit);
-    if below(config.cert_critical_days.or_else(|| default(CERT_CRITICAL_DAYS))) {
+    if below(
+        config
+            .cert_critical_days
+            .or_else(|| default(CERT_CRITICAL_DAYS)),
+    ) {
         critical.push(text);
     } else if below(config.cert_warn_days.or_else(|| default(CERT_WARN_DAYS))) {
         warning.push(text);
@@ -190,7 +226,12 @@ fn printable(bytes: &[u8]) -> String {
             .flat_map(|letter| {
                 let escaped = letter.is_control();
                 let plain = (!escaped).then_some(letter);
-                plain.into_iter().chain(escaped.then(|| letter.escape_default()).into_iter().flatten())
+                plain.into_iter().chain(
+                    escaped
+                        .then(|| letter.escape_default())
+                        .into_iter()
+                        .flatten(),
+                )
             })
             .collect(),
         Err(_) => bytes.escape_ascii().to_string(),

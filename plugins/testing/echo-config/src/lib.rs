@@ -67,7 +67,11 @@ impl Probe for EchoConfig {
         }
         let attempt = request.attempt.max(1) as usize;
         let by_attempt = config.states.get(attempt - 1).or(config.states.last());
-        let state = named(by_attempt.or(config.state.as_ref()).map_or("ok", String::as_str))?;
+        let state = named(
+            by_attempt
+                .or(config.state.as_ref())
+                .map_or("ok", String::as_str),
+        )?;
         let mut report = Report::new(state, config.summary.as_deref().unwrap_or("echo"));
         if config.details == "request" {
             report = report.detail(format!("{request:#?}"));
@@ -98,7 +102,10 @@ fn named(word: &str) -> Result<State, ProbeError> {
         "critical" => State::Critical,
         "unknown" => State::Unknown,
         other => {
-            return Err(ProbeError::config("/state", format!("expected a state, found \"{other}\"")));
+            return Err(ProbeError::config(
+                "/state",
+                format!("expected a state, found \"{other}\""),
+            ));
         }
     })
 }
@@ -159,9 +166,15 @@ mod tests {
                 states: vec!["critical".to_owned(), "ok".to_owned()],
                 ..Config::default()
             };
-            let request = Request { attempt, ..request("{}") };
+            let request = Request {
+                attempt,
+                ..request("{}")
+            };
             EchoConfig::check(&request, config).unwrap().state
         };
-        assert_eq!([states(1), states(2), states(9)], [State::Critical, State::Ok, State::Ok]);
+        assert_eq!(
+            [states(1), states(2), states(9)],
+            [State::Critical, State::Ok, State::Ok]
+        );
     }
 }

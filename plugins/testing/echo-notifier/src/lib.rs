@@ -74,7 +74,9 @@ impl Notifier for EchoNotifier {
                 Err(error) => return Err(NotifyError::retry(explain(&error))),
             }
         }
-        Ok(Receipt { id: format!("echo-{}", notification.idempotency_key) })
+        Ok(Receipt {
+            id: format!("echo-{}", notification.idempotency_key),
+        })
     }
 }
 

@@ -42,14 +42,21 @@ impl LogParser for HostileParser {
         match config.mode.as_str() {
             "refuse" => Err(ParseError::config("/mode", "told to refuse")),
             "hang-configure" => hang(),
-            _ => Ok(HostileParser { config, held: Vec::new() }),
+            _ => Ok(HostileParser {
+                config,
+                held: Vec::new(),
+            }),
         }
     }
 
     fn parse(&mut self, batch: &Batch, records: &mut Records<'_>) -> Result<(), ParseError> {
         let length = batch.text.len() as u32;
         let applies = self.config.only.is_empty() || batch.text.contains(&self.config.only);
-        match if applies { self.config.mode.as_str() } else { "plain" } {
+        match if applies {
+            self.config.mode.as_str()
+        } else {
+            "plain"
+        } {
             "hang" => hang(),
             "trap" => trap(),
             "fail" => return Err(ParseError::Failed("told to fail".to_owned())),
@@ -60,21 +67,53 @@ impl LogParser for HostileParser {
                 }
             }
             "hold" => {
-                self.held.extend(batch.lines().map(|(_, line)| line.to_owned()));
+                self.held
+                    .extend(batch.lines().map(|(_, line)| line.to_owned()));
                 records.held(batch.ends.len() as u32);
             }
             "hold-too-many" => records.held(u32::MAX),
             "nothing" => {}
-            "span-outside" => push(records, 0, RawSpan { start: length, end: length + 10 }),
-            "span-huge" => push(records, 0, RawSpan { start: u32::MAX - 1, end: u32::MAX }),
-            "span-reversed" => push(records, 0, RawSpan { start: length.min(2), end: 0 }),
+            "span-outside" => push(
+                records,
+                0,
+                RawSpan {
+                    start: length,
+                    end: length + 10,
+                },
+            ),
+            "span-huge" => push(
+                records,
+                0,
+                RawSpan {
+                    start: u32::MAX - 1,
+                    end: u32::MAX,
+                },
+            ),
+            "span-reversed" => push(
+                records,
+                0,
+                RawSpan {
+                    start: length.min(2),
+                    end: 0,
+                },
+            ),
             "span-straddles" => {
                 records.raw().extra.push_str("extra");
-                push(records, 0, RawSpan { start: length.saturating_sub(1), end: length + 2 });
+                push(
+                    records,
+                    0,
+                    RawSpan {
+                        start: length.saturating_sub(1),
+                        end: length + 2,
+                    },
+                );
             }
             "span-cuts" => {
                 // Inside of the first character of more than one byte, if any.
-                let start = batch.text.char_indices().find(|(_, letter)| letter.len_utf8() > 1);
+                let start = batch
+                    .text
+                    .char_indices()
+                    .find(|(_, letter)| letter.len_utf8() > 1);
                 let start = start.map_or(0, |(at, _)| at as u32 + 1);
                 push(records, 0, RawSpan { start, end: length });
             }
@@ -87,7 +126,9 @@ impl LogParser for HostileParser {
             }
             "bad-line" => push(records, u32::MAX, RawSpan { start: 0, end: 0 }),
             "bad-unparsed" => records.unparsed(u32::MAX),
-            "unparsed" => batch.lines().for_each(|(number, _)| records.unparsed(number)),
+            "unparsed" => batch
+                .lines()
+                .for_each(|(number, _)| records.unparsed(number)),
             "flood" => {
                 for (number, line) in batch.lines() {
                     for _ in 0..self.config.amount.unwrap_or(1_000) {
@@ -108,7 +149,9 @@ impl LogParser for HostileParser {
                     add(records, number, line);
                 }
             }
-            _ => batch.lines().for_each(|(number, line)| add(records, number, line)),
+            _ => batch
+                .lines()
+                .for_each(|(number, line)| add(records, number, line)),
         }
         Ok(())
     }
@@ -176,7 +219,11 @@ mod tests {
 
     #[test]
     fn plain_lines_are_records_and_held_lines_come_with_the_flush() {
-        let config = Config { mode: "hold".to_owned(), only: "x".to_owned(), ..Config::default() };
+        let config = Config {
+            mode: "hold".to_owned(),
+            only: "x".to_owned(),
+            ..Config::default()
+        };
         let mut parser = HostileParser::configure(config).unwrap();
         let plain = batch(&["a", "b"]);
         let mut records = Records::new(&plain.text, 2);

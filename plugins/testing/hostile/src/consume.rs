@@ -18,7 +18,11 @@ pub fn endless_loop() -> ! {
 pub fn burn(turns: u64) -> Report {
     let mut value = 1_u64;
     for turn in 0..turns {
-        value = black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(turn));
+        value = black_box(
+            value
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(turn),
+        );
     }
     Report::ok(format!("burnt {turns} turns")).metric("value", turns as f64)
 }
@@ -42,10 +46,30 @@ pub fn stack_overflow(depth: u64) -> Report {
     #[inline(never)]
     fn deeper(left: u64) -> u64 {
         let frame = black_box([left; 64]);
-        if left == 0 { 0 } else { black_box(deeper(left - 1)) + 1 + (frame[3] - left) }
+        if left == 0 {
+            0
+        } else {
+            black_box(deeper(left - 1)) + 1 + (frame[3] - left)
+        }
     }
     let reached = deeper(depth);
     Report::ok(format!("reached {reached}")).metric("value", reached as f64)
+}
+
+/// Calls itself so deep without using linear memory: the host's own stack is
+/// what overflows.
+pub fn call_overflow(depth: u64) -> Report {
+    #[inline(never)]
+    fn deeper(left: u64) -> u64 {
+        // No tail call and nothing to accumulate: it cannot become a loop.
+        if left == 0 {
+            1
+        } else {
+            deeper(left - 1).wrapping_mul(3) ^ left
+        }
+    }
+    let reached = deeper(depth);
+    Report::ok(format!("returned {reached}")).metric("value", depth as f64)
 }
 
 /// A report that is too large.

@@ -56,6 +56,9 @@ impl Probe for Hostile {
             "endless-host-call" => reach::endless_calls(&config),
             "memory-bomb" => consume::memory_bomb(),
             "allocate" => Ok(consume::allocate(config.amount.unwrap_or(1 << 20))),
+            "stack-overflow" if config.what == "calls" => {
+                Ok(consume::call_overflow(config.amount.unwrap_or(u64::MAX)))
+            }
             "stack-overflow" => Ok(consume::stack_overflow(config.amount.unwrap_or(u64::MAX))),
             "huge-output" => consume::huge_output(&config),
             "trap" => consume::trap(&config.what),
@@ -67,7 +70,10 @@ impl Probe for Hostile {
             "connect" => reach::connect(&config),
             "many-connections" => reach::many_connections(&config),
             "http-get" => reach::http_get(&config),
-            other => Err(ProbeError::config("/mode", format!("expected a mode, found \"{other}\""))),
+            other => Err(ProbeError::config(
+                "/mode",
+                format!("expected a mode, found \"{other}\""),
+            )),
         }
     }
 }
@@ -78,7 +84,7 @@ const SCHEMA: &str = r##"{
 "mode":{"enum":["endless-loop","burn","endless-host-call","memory-bomb","allocate","stack-overflow","huge-output","trap","nan-metrics","oddities","log-flood","state-flood","denied-capability","connect","many-connections","http-get"],"description":"what to do","examples":["trap"]},
 "target":{"type":"string","default":"","description":"host:port or URL to reach for"},
 "amount":{"type":"integer","minimum":0,"description":"how much","examples":[1]},
-"what":{"type":"string","default":"","description":"huge-output: summary, details, metrics, names; trap: unreachable, panic, out-of-bounds, divide; oddities: invalid-utf8, control, duplicates; denied-capability: net, state, command"},
+"what":{"type":"string","default":"","description":"stack-overflow: frames, calls; huge-output: summary, details, metrics, names; trap: unreachable, panic, out-of-bounds, divide; oddities: invalid-utf8, control, duplicates; denied-capability: net, state, command"},
 "send":{"type":"string","default":"","description":"text that connect sends"},
 "method":{"type":"string","default":"GET","description":"method of http-get"},
 "secret":{"type":"string","description":"secret that http-get asks for","examples":["api-token"]},
@@ -101,18 +107,42 @@ mod tests {
     #[test]
     fn the_schema_fits_the_configuration() {
         assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
-        assert!(matches!(run(r#"{"mode":"nice"}"#), Err(ProbeError::Config(_))));
+        assert!(matches!(
+            run(r#"{"mode":"nice"}"#),
+            Err(ProbeError::Config(_))
+        ));
     }
 
     #[test]
     fn harmless_amounts_return() {
-        assert_eq!(run(r#"{"mode":"burn","amount":1000}"#).unwrap().metrics.len(), 1);
-        assert_eq!(run(r#"{"mode":"stack-overflow","amount":10}"#).unwrap().metrics[0].value, 10.0);
+        assert_eq!(
+            run(r#"{"mode":"burn","amount":1000}"#)
+                .unwrap()
+                .metrics
+                .len(),
+            1
+        );
+        assert_eq!(
+            run(r#"{"mode":"stack-overflow","amount":10}"#)
+                .unwrap()
+                .metrics[0]
+                .value,
+            10.0
+        );
+        let report = run(r#"{"mode":"stack-overflow","what":"calls","amount":10}"#).unwrap();
+        assert_eq!(report.metrics[0].value, 10.0);
         let report = run(r#"{"mode":"huge-output","what":"metrics","amount":2000}"#).unwrap();
         assert_eq!(report.metrics.len(), 2_000);
         let report = run(r#"{"mode":"huge-output","what":"summary","amount":70000}"#).unwrap();
         assert_eq!(report.summary.len(), 70_000);
         let report = run(r#"{"mode":"nan-metrics"}"#).unwrap();
-        assert_eq!(report.metrics.iter().filter(|metric| metric.value.is_finite()).count(), 1);
+        assert_eq!(
+            report
+                .metrics
+                .iter()
+                .filter(|metric| metric.value.is_finite())
+                .count(),
+            1
+        );
     }
 }

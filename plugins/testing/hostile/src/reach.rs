@@ -56,14 +56,20 @@ pub fn denied(config: &Config) -> Result<Report, ProbeError> {
         _ => match Host.http(&HttpRequest::new("GET", &config.target)) {
             Err(Error::Denied(what)) => Err(ProbeError::Denied(what)),
             Err(other) => Ok(Report::critical(format!("not denied: {}", explain(&other)))),
-            Ok(response) => Ok(Report::critical(format!("not denied: HTTP {}", response.status))),
+            Ok(response) => Ok(Report::critical(format!(
+                "not denied: HTTP {}",
+                response.status
+            ))),
         },
     }
 }
 
 fn target(config: &Config) -> Result<(&str, u16), ProbeError> {
     let wrong = || {
-        ProbeError::config("/target", format!("expected host:port, found \"{}\"", config.target))
+        ProbeError::config(
+            "/target",
+            format!("expected host:port, found \"{}\"", config.target),
+        )
     };
     let (host, port) = config.target.rsplit_once(':').ok_or_else(wrong)?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -72,7 +78,10 @@ fn target(config: &Config) -> Result<(&str, u16), ProbeError> {
 
 fn open(config: &Config) -> Result<Result<Box<dyn Connection>, Error>, ProbeError> {
     let (host, port) = target(config)?;
-    let tls = config.tls.then(|| TlsOptions { verify: false, ..TlsOptions::verified() });
+    let tls = config.tls.then(|| TlsOptions {
+        verify: false,
+        ..TlsOptions::verified()
+    });
     Ok(Host.connect(host, port, tls.as_ref()))
 }
 
@@ -87,10 +96,15 @@ pub fn connect(config: &Config) -> Result<Report, ProbeError> {
     if config.send.is_empty() {
         return Ok(Report::ok("connected").detail(connection.peer()));
     }
-    let answer = connection.write(config.send.as_bytes()).and_then(|()| connection.read(4096));
+    let answer = connection
+        .write(config.send.as_bytes())
+        .and_then(|()| connection.read(4096));
     Ok(match answer {
-        Ok(bytes) => Report::ok(format!("read: {}", shorten(&String::from_utf8_lossy(&bytes), 200)))
-            .detail(connection.peer()),
+        Ok(bytes) => Report::ok(format!(
+            "read: {}",
+            shorten(&String::from_utf8_lossy(&bytes), 200)
+        ))
+        .detail(connection.peer()),
         Err(error) => Report::critical(format!("failed: {}", explain(&error))),
     })
 }
@@ -102,8 +116,10 @@ pub fn many_connections(config: &Config) -> Result<Report, ProbeError> {
         match open(config)? {
             Ok(connection) => kept.push(connection),
             Err(error) => {
-                return Ok(Report::ok(format!("stopped after {number}: {}", explain(&error)))
-                    .metric("value", number as f64));
+                return Ok(
+                    Report::ok(format!("stopped after {number}: {}", explain(&error)))
+                        .metric("value", number as f64),
+                );
             }
         }
     }
@@ -113,14 +129,16 @@ pub fn many_connections(config: &Config) -> Result<Report, ProbeError> {
 /// Asks a URL and says what happened: `denied: …`, `failed: …` or the status
 /// with the address that answered in the end.
 pub fn http_get(config: &Config) -> Result<Report, ProbeError> {
-    let mut request =
-        HttpRequest::new(config.method.as_deref().unwrap_or("GET"), &config.target);
+    let mut request = HttpRequest::new(config.method.as_deref().unwrap_or("GET"), &config.target);
     request.max_redirects = config.redirects.unwrap_or(10);
     if let Some(bytes) = config.amount {
         request.max_body = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
     if config.tls {
-        request.tls = Some(TlsOptions { verify: false, ..TlsOptions::verified() });
+        request.tls = Some(TlsOptions {
+            verify: false,
+            ..TlsOptions::verified()
+        });
     }
     if let Some(secret) = &config.secret {
         request.secret_headers.push(SecretHeader {

@@ -1,0 +1,1 @@
+//! Sources of log lines, their parsing, and searching what was parsed.

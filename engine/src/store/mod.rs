@@ -1,0 +1,79 @@
+//! Everything that lives in SQLite. No other part of the engine names `sqlx`.
+//!
+//! One connection writes (the recorder owns it, see [`Writer`]); a small
+//! read-only pool serves everybody else (see [`Store::reader`]). There is one
+//! file per aggregate; their functions take a [`Conn`], so that the same code
+//! runs on a reader, on the writer and inside a transaction.
+
+mod batch;
+pub mod meta;
+pub mod open;
+pub mod write;
+
+#[cfg(test)]
+pub(crate) mod testkit;
+
+pub use open::{OpenError, Reader, Store, Writer};
+
+/// A connection; readers and transactions dereference to it.
+pub type Conn = sqlx::SqliteConnection;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody changed the object in between.
+    #[error(
+        "expected version {expected} of {what}, found {found}: it was changed in between, load it again"
+    )]
+    Conflict {
+        /// Kind and name.
+        what: String,
+        /// The version the caller knew; 0 for "not there yet".
+        expected: i64,
+        /// The version that is stored; 0 for none.
+        found: i64,
+    },
+    /// The row is not there.
+    #[error("{0} was not found")]
+    NotFound(String),
+    /// The request itself cannot be met.
+    #[error("{0}")]
+    Invalid(String),
+    /// A stored value cannot be read back.
+    #[error("stored {what} cannot be read: {why}")]
+    Corrupt {
+        /// Table and row.
+        what: String,
+        /// What the decoder said.
+        why: String,
+    },
+    /// The recorder has stopped; nothing is written any more.
+    #[error("the engine is shutting down and writes nothing any more")]
+    Stopped,
+    /// SQLite said no.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl StoreError {
+    /// A stored value that does not decode.
+    pub(crate) fn corrupt(what: impl Into<String>, why: impl std::fmt::Display) -> Self {
+        StoreError::Corrupt {
+            what: what.into(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// Result of a store function.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Reads a JSON column.
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|e| StoreError::corrupt(what, e))
+}
+
+/// Writes a JSON column.
+pub(crate) fn to_json<T: serde::Serialize>(what: &str, value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| StoreError::corrupt(what, e))
+}
