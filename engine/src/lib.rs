@@ -11,4 +11,5 @@ pub mod log;
 pub mod notify;
 pub mod pipeline;
 pub mod recorder;
+pub mod remedy;
 pub mod store;

@@ -3,4 +3,5 @@
 pub mod expr;
 pub mod query;
 pub mod rules;
+pub mod state;
 pub mod window;

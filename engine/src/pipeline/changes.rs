@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::check::outcome::{
-    ActionJob, Cause, Digest, Fault, LogRecord, NodeInfo, SeriesId, State, StateEntry,
+    ActionJob, Cause, Digest, Fault, LogRecord, NodeInfo, PluginState, SeriesId, State, StateEntry,
 };
 use crate::check::state::CheckState;
 use crate::clock::Timestamp;
@@ -475,6 +475,16 @@ pub struct Checkpoint {
     pub removed: bool,
 }
 
+/// A series that the configuration selects.
+#[derive(Clone, Debug)]
+pub struct ActiveSeries {
+    pub id: SeriesId,
+    pub check: Arc<str>,
+    pub node: Arc<str>,
+    pub plugin_state: Arc<PluginState>,
+    pub soft: bool,
+}
+
 /// What follows the commit.
 #[derive(Clone, Debug)]
 pub enum Effect {
@@ -483,7 +493,13 @@ pub enum Effect {
         series: SeriesId,
         soft: bool,
         attempt: u32,
-        finished: Timestamp,
+        /// The plugin's state after the run, where the run changed it.
+        plugin_state: Option<Arc<PluginState>>,
+    },
+    /// A configuration is in force: the series it selects.
+    Configured {
+        generation: u64,
+        series: Vec<ActiveSeries>,
     },
     /// Run a check outside its schedule.
     RunNow { series: SeriesId, cause: Cause },

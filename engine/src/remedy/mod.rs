@@ -1,0 +1,3 @@
+//! Auto-remediation: the safety envelope and the hand-over to actions.
+
+pub mod envelope;
