@@ -156,7 +156,6 @@ CREATE TABLE action_runs (
 ) STRICT;
 CREATE INDEX action_runs_by_alert ON action_runs (alert_id, id);
 CREATE INDEX action_runs_recent ON action_runs (created_at);
-CREATE INDEX action_runs_open ON action_runs (status) WHERE status IN ('running', 'awaiting_approval');
 
 -- Log records, appended in the order of arrival.
 CREATE TABLE logs (

@@ -5,9 +5,22 @@
 //! file per aggregate; their functions take a [`Conn`], so that the same code
 //! runs on a reader, on the writer and inside a transaction.
 
+pub mod action_runs;
+pub mod alerts;
+pub mod audit;
 mod batch;
+pub mod checkpoints;
+pub mod credentials;
+pub mod load;
+pub mod logs;
 pub mod meta;
+pub mod objects;
 pub mod open;
+pub mod outbox;
+pub mod plugins;
+pub mod series;
+pub mod timeline;
+pub mod users;
 pub mod write;
 
 #[cfg(test)]
@@ -76,4 +89,12 @@ pub(crate) fn from_json<T: serde::de::DeserializeOwned>(what: &str, text: &str) 
 /// Writes a JSON column.
 pub(crate) fn to_json<T: serde::Serialize>(what: &str, value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|e| StoreError::corrupt(what, e))
+}
+
+/// Greatest number of rows of a page.
+pub const MAX_PAGE: u32 = 1_000;
+
+/// The rows asked for, within the bounds of a page.
+pub(crate) fn page(limit: u32) -> i64 {
+    i64::from(limit.clamp(1, MAX_PAGE))
 }

@@ -310,4 +310,4 @@ async fn write_checkpoints(conn: &mut Conn, changes: &Changes) -> Result<()> {
 
 #[cfg(test)]
 #[path = "write_tests.rs"]
-mod tests;
+pub(crate) mod tests;

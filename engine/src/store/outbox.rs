@@ -1,0 +1,249 @@
+//! Notifications to be delivered and what became of them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sqlx::{QueryBuilder, Sqlite};
+use utoipa::ToSchema;
+
+use super::{Conn, Result, StoreError, from_json, page};
+use crate::clock::Timestamp;
+use crate::pipeline::changes::OutboxRow;
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Waits for its (next) attempt.
+    Queued,
+    Sent,
+    /// Given up.
+    Failed,
+}
+
+impl Status {
+    /// The word stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Queued => "queued",
+            Status::Sent => "sent",
+            Status::Failed => "failed",
+        }
+    }
+
+    fn parse(word: &str) -> Result<Self> {
+        [Status::Queued, Status::Sent, Status::Failed]
+            .into_iter()
+            .find(|s| s.as_str() == word)
+            .ok_or_else(|| StoreError::corrupt("outbox.status", word))
+    }
+}
+
+/// A stored delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    pub row: OutboxRow,
+    pub status: Status,
+    /// Sent or given up.
+    pub done_at: Option<Timestamp>,
+    /// Last answer of the mail server, or why it was not reached.
+    pub reply: Option<String>,
+}
+
+type Columns = (
+    i64,
+    String,
+    Option<i64>,
+    String,
+    String,
+    String,
+    String,
+    String,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+    Option<String>,
+);
+
+const SELECT: &str = "SELECT id, idempotency_key, alert_id, contact, recipient, message_id, \
+     payload, status, attempts, created_at, next_at, done_at, reply FROM outbox ";
+
+fn delivery(c: Columns) -> Result<Delivery> {
+    Ok(Delivery {
+        row: OutboxRow {
+            id: c.0,
+            idempotency_key: c.1,
+            alert: c.2.unwrap_or_default(),
+            contact: c.3,
+            recipient: c.4,
+            message_id: c.5,
+            payload: Arc::new(from_json("outbox", &c.6)?),
+            attempts: u32::try_from(c.8).unwrap_or(u32::MAX),
+            created_at: Timestamp(c.9),
+            next_at: Timestamp(c.10),
+        },
+        status: Status::parse(&c.7)?,
+        done_at: c.11.map(Timestamp),
+        reply: c.12,
+    })
+}
+
+/// Queued deliveries whose time has come, longest due first.
+pub async fn due(conn: &mut Conn, now: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
+    let mut query = QueryBuilder::<Sqlite>::new(SELECT);
+    query
+        .push("WHERE status = 'queued' AND next_at <= ")
+        .push_bind(now.0)
+        .push(" ORDER BY next_at, id LIMIT ")
+        .push_bind(page(limit));
+    let rows: Vec<Columns> = query.build_query_as().fetch_all(conn).await?;
+    rows.into_iter().map(delivery).collect()
+}
+
+/// When the next queued delivery is due; absent where none is queued.
+pub async fn next_due(conn: &mut Conn) -> Result<Option<Timestamp>> {
+    let next: Option<i64> =
+        sqlx::query_scalar("SELECT min(next_at) FROM outbox WHERE status = 'queued'")
+            .fetch_one(conn)
+            .await?;
+    Ok(next.map(Timestamp))
+}
+
+/// One delivery.
+pub async fn get(conn: &mut Conn, id: i64) -> Result<Option<Delivery>> {
+    let mut query = QueryBuilder::<Sqlite>::new(SELECT);
+    query.push("WHERE id = ").push_bind(id);
+    let row: Option<Columns> = query.build_query_as().fetch_optional(conn).await?;
+    row.map(delivery).transpose()
+}
+
+/// Newest first, those with an id below `before`; of a status, of an alert.
+pub async fn list(
+    conn: &mut Conn,
+    status: Option<Status>,
+    alert: Option<i64>,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Vec<Delivery>> {
+    let mut query = QueryBuilder::<Sqlite>::new(SELECT);
+    query
+        .push("WHERE id < ")
+        .push_bind(before.unwrap_or(i64::MAX));
+    if let Some(status) = status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(alert) = alert {
+        query.push(" AND alert_id = ").push_bind(alert);
+    }
+    query
+        .push(" ORDER BY id DESC LIMIT ")
+        .push_bind(page(limit));
+    let rows: Vec<Columns> = query.build_query_as().fetch_all(conn).await?;
+    rows.into_iter().map(delivery).collect()
+}
+
+/// Number of deliveries that wait, and that were given up.
+pub async fn count_open(conn: &mut Conn) -> Result<(u64, u64)> {
+    let (queued, failed): (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM outbox WHERE status = 'queued'), \
+         (SELECT count(*) FROM outbox WHERE status = 'failed' AND done_at IS NOT NULL)",
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((queued as u64, failed as u64))
+}
+
+/// Makes a waiting or given-up delivery due now. A sent one is refused.
+pub async fn retry_now(conn: &mut Conn, id: i64, now: Timestamp) -> Result<()> {
+    let done = sqlx::query(
+        "UPDATE outbox SET status = 'queued', next_at = ?, done_at = NULL \
+         WHERE id = ? AND status IN ('queued', 'failed')",
+    )
+    .bind(now.0)
+    .bind(id)
+    .execute(&mut *conn)
+    .await?;
+    if done.rows_affected() > 0 {
+        return Ok(());
+    }
+    match get(conn, id).await? {
+        Some(_) => Err(StoreError::Invalid(format!(
+            "delivery {id} was already sent: it is not sent again"
+        ))),
+        None => Err(StoreError::NotFound(format!("delivery {id}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::changes::{Changes, DeliveryResult, OutboxUpdate};
+    use crate::store::testkit::fixture;
+    use crate::store::write::tests::outbox;
+
+    #[tokio::test]
+    async fn deliveries_become_due_and_end() {
+        let mut f = fixture().await;
+        let mut rows: Vec<_> = (1..=4).map(|id| outbox(id, &format!("k{id}"))).collect();
+        rows[1].next_at = Timestamp(2);
+        rows[2].next_at = Timestamp(100);
+        rows[3].alert = 9;
+        let changes = Changes {
+            outbox: rows.clone(),
+            ..Changes::default()
+        };
+        f.writer.commit(&changes).await.expect("commit");
+        let conn = f.writer.connection().await.expect("connection");
+        let ids = |d: Vec<Delivery>| d.into_iter().map(|d| d.row.id).collect::<Vec<_>>();
+        assert_eq!(next_due(conn).await.expect("next"), Some(Timestamp(2)));
+        let found = due(conn, Timestamp(5), 10).await.expect("due");
+        assert_eq!(found[0].row, rows[1]);
+        assert_eq!(ids(found), [2, 1, 4]);
+        assert_eq!(
+            ids(list(conn, None, Some(9), None, 10).await.expect("list")),
+            [4]
+        );
+
+        let ended = Changes {
+            outbox_updates: vec![
+                ended(1, DeliveryResult::Sent("250 ok".into())),
+                ended(2, DeliveryResult::Failed("550 no".into())),
+            ],
+            ..Changes::default()
+        };
+        f.writer.commit(&ended).await.expect("commit");
+        let conn = f.writer.connection().await.expect("connection");
+        assert_eq!(count_open(conn).await.expect("count"), (2, 1));
+        let failed = list(conn, Some(Status::Failed), None, None, 10)
+            .await
+            .expect("list");
+        assert_eq!(failed[0].reply.as_deref(), Some("550 no"));
+        assert_eq!(failed[0].done_at, Some(Timestamp(7)));
+        retry_now(conn, 2, Timestamp(50)).await.expect("retry");
+        let again = get(conn, 2).await.expect("get").expect("there");
+        assert_eq!(
+            (again.status, again.row.next_at),
+            (Status::Queued, Timestamp(50))
+        );
+        assert!(matches!(
+            retry_now(conn, 1, Timestamp(50)).await,
+            Err(StoreError::Invalid(_))
+        ));
+        assert!(matches!(
+            retry_now(conn, 77, Timestamp(50)).await,
+            Err(StoreError::NotFound(_))
+        ));
+    }
+
+    fn ended(id: i64, result: DeliveryResult) -> OutboxUpdate {
+        OutboxUpdate {
+            id,
+            alert: 1,
+            recipient: "ops@example.org".into(),
+            attempts: 1,
+            at: Timestamp(7),
+            result,
+        }
+    }
+}
