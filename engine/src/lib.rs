@@ -10,6 +10,7 @@ pub mod live;
 pub mod log;
 pub mod notify;
 pub mod pipeline;
+pub mod plugin;
 pub mod recorder;
 pub mod remedy;
 pub mod store;

@@ -1,0 +1,194 @@
+//! Plugins by digest: compiled, linked, described.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use wasmtime::component::{InstancePre, Linker};
+use wasmtime::component::HasSelf;
+
+use super::bindings::bellwether::plugin as interfaces;
+use super::cache::{Files, deserialize, short};
+use super::compile::Compiler;
+use super::digest;
+use super::engine::WasmEngine;
+use super::kind::{self, Exports, Kind};
+use super::manifest::Manifest;
+use super::run::RunData;
+use crate::check::outcome::Digest;
+
+/// What an upload is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum InstallPhase {
+    Received,
+    Compiling,
+    Describing,
+}
+
+/// A plugin that is ready to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Installed {
+    pub digest: Digest,
+    pub kind: Kind,
+    pub manifest: Arc<Manifest>,
+    /// Bytes of the component.
+    pub size: u64,
+    /// Milliseconds of compilation; 0 where the compiled code was cached.
+    pub compile_ms: u64,
+}
+
+/// Why a plugin is not taken. The texts are for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstallError {
+    /// The file is no component that this engine could run.
+    #[error("{0}")]
+    Refused(String),
+    /// It does not say what it is: `describe` failed or its manifest is wrong.
+    #[error("describe: {0}")]
+    Describe(String),
+    /// The engine could not keep it.
+    #[error("{0}")]
+    Engine(String),
+}
+
+/// A compiled and linked plugin.
+pub(super) struct Loaded {
+    pub installed: Installed,
+    pub pre: InstancePre<RunData>,
+    pub exports: Exports,
+    /// True where waits happen outside of our own host calls.
+    pub uses_wasi: bool,
+}
+
+/// Everything that is loaded, and the means to load more.
+pub(super) struct Catalogue {
+    pub wasm: WasmEngine,
+    linker: Linker<RunData>,
+    compiler: Compiler,
+    files: Files,
+    loaded: RwLock<HashMap<Digest, Arc<Loaded>>>,
+}
+
+/// A component on its way into the catalogue.
+pub(super) struct Candidate {
+    pub digest: Digest,
+    pub pre: InstancePre<RunData>,
+    pub exports: Exports,
+    uses_wasi: bool,
+    size: u64,
+    compile: Option<Duration>,
+    code: Option<Vec<u8>>,
+}
+
+impl Catalogue {
+    pub fn new(wasm: WasmEngine, compiler: Compiler, files: Files) -> Result<Self, String> {
+        let linker = linker(&wasm).map_err(|error| format!("the host interfaces do not link: {error:#}"))?;
+        Ok(Self { wasm, linker, compiler, files, loaded: RwLock::default() })
+    }
+
+    /// A loaded plugin.
+    pub fn get(&self, digest: &Digest) -> Option<Arc<Loaded>> {
+        self.loaded.read().get(digest).map(Arc::clone)
+    }
+
+    /// Every loaded plugin.
+    pub fn all(&self) -> Vec<Installed> {
+        let mut all: Vec<Installed> = self.loaded.read().values().map(|loaded| loaded.installed.clone()).collect();
+        all.sort_by(|a, b| (&a.manifest.name, &a.digest).cmp(&(&b.manifest.name, &b.digest)));
+        all
+    }
+
+    /// Bytes of a stored plugin.
+    pub fn stored(&self, digest: &Digest) -> Result<Vec<u8>, InstallError> {
+        self.files.plugin(digest).map_err(InstallError::Engine)
+    }
+
+    /// Compiles, checks and links. Nothing of the guest runs yet.
+    pub async fn prepare(&self, bytes: &[u8], phase: &(dyn Fn(InstallPhase) + Send + Sync)) -> Result<Candidate, InstallError> {
+        super::compile::check_header(bytes, self.compiler.max_size()).map_err(InstallError::Refused)?;
+        let digest = digest::of(bytes);
+        phase(InstallPhase::Received);
+        let engine = &self.wasm.engine;
+        let started = Instant::now();
+        let (component, code) = match self.files.cached(engine, &digest) {
+            Some(component) => (component, None),
+            None => {
+                phase(InstallPhase::Compiling);
+                let code = self.compiler.compile(engine, bytes).await.map_err(InstallError::Refused)?;
+                let component = deserialize(engine, &code).map_err(|error| InstallError::Refused(pool_error(&error)))?;
+                (component, Some(code))
+            }
+        };
+        let compile = code.is_some().then(|| started.elapsed());
+        let exports = kind::exports(engine, &component).map_err(InstallError::Refused)?;
+        kind::check_imports(engine, &component).map_err(InstallError::Refused)?;
+        let uses_wasi = component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
+        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
+            InstallError::Refused(format!("imports something that this version of the engine does not have: {error:#}"))
+        })?;
+        Ok(Candidate { digest, pre, exports, uses_wasi, size: bytes.len() as u64, compile, code })
+    }
+
+    /// Keeps a described plugin on disk and takes it into use.
+    pub fn finish(&self, candidate: Candidate, manifest: Manifest, bytes: &[u8]) -> Result<Installed, InstallError> {
+        let digest = candidate.digest;
+        self.files.keep_plugin(&digest, bytes).map_err(|error| {
+            InstallError::Engine(format!(
+                "plugin {} cannot be stored as {}: {error}",
+                short(&digest),
+                self.files.plugin_path(&digest).display()
+            ))
+        })?;
+        if let Some(code) = &candidate.code {
+            self.files.keep_code(&self.wasm.engine, &digest, code);
+        }
+        let installed = Installed {
+            digest: digest.clone(),
+            kind: candidate.exports.kind,
+            manifest: Arc::new(manifest),
+            size: candidate.size,
+            compile_ms: candidate.compile.map_or(0, |time| time.as_millis() as u64),
+        };
+        let loaded = Loaded {
+            installed: installed.clone(),
+            pre: candidate.pre,
+            exports: candidate.exports,
+            uses_wasi: candidate.uses_wasi,
+        };
+        self.loaded.write().insert(digest, Arc::new(loaded));
+        Ok(installed)
+    }
+
+    /// Forgets a plugin; runs in flight end as they would have.
+    pub fn remove(&self, digest: &Digest) -> Result<(), InstallError> {
+        self.loaded.write().remove(digest);
+        self.files
+            .remove(digest)
+            .map_err(|error| InstallError::Engine(format!("plugin {} cannot be removed: {error}", short(digest))))
+    }
+}
+
+/// All released interfaces and WASI: each call checks its grants.
+fn linker(wasm: &WasmEngine) -> wasmtime::Result<Linker<RunData>> {
+    let mut linker = Linker::new(&wasm.engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    interfaces::types::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    interfaces::log::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    interfaces::net::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    interfaces::state::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    interfaces::command::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    Ok(linker)
+}
+
+/// The pool's refusal carries the number that was exceeded.
+fn pool_error(error: &str) -> String {
+    if error.contains("exceeds") || error.contains("limit") {
+        format!("the component is too big for the engine's pool: {error}")
+    } else {
+        format!("the compiled component does not load: {error}")
+    }
+}

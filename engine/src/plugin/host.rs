@@ -1,0 +1,412 @@
+//! The plugin host: loads plugins and runs them under their grants and limits,
+//! on a runtime of their own.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use parking_lot::{Mutex, RwLock};
+use rustls_pki_types::CertificateDer;
+use tokio::runtime::{Handle, Runtime};
+use tokio_util::task::TaskTracker;
+use wasmtime::Store;
+
+use super::cache::{Files, short};
+use super::catalogue::{Candidate, Catalogue, InstallError, InstallPhase, Installed, Loaded};
+use super::compile::{Compiler, CompilerConfig};
+use super::engine::WasmEngine;
+use super::egress::Egress;
+use super::kind::Kind;
+use super::manifest::Manifest;
+use super::resolve::{self, Resolve};
+use super::run::{End, HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, new_store};
+use super::tls::Tls;
+use crate::check::outcome::{ActionJob, ActionOutcome, Digest, Fault, FaultKind, Job, Outcome, RunLimits};
+use crate::clock::SharedClock;
+use crate::config::spec::{GrantsSpec, SecretSource, Spec};
+
+/// Threads that run guests. Two, so that one guest between two epochs does not
+/// hold up all others.
+const GUEST_THREADS: usize = 2;
+/// Bounds of `describe`, which runs without grants.
+const DESCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
+const DESCRIBE_MEMORY: u64 = 64 << 20;
+
+/// What can change while runs are in flight.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Networks that nothing may reach, whatever was granted.
+    pub deny: Vec<IpNet>,
+    /// Argv by name.
+    pub commands: BTreeMap<String, Vec<String>>,
+    pub secrets: BTreeMap<String, SecretSource>,
+}
+
+impl Settings {
+    /// From the configuration.
+    ///
+    /// # Errors
+    /// Names the key and what was expected.
+    pub fn from_spec(spec: &Spec) -> Result<Self, String> {
+        let mut deny = Vec::with_capacity(spec.egress.deny.len());
+        for (index, text) in spec.egress.deny.iter().enumerate() {
+            let network = text
+                .parse::<IpNet>()
+                .or_else(|error| text.parse::<std::net::IpAddr>().map(IpNet::from).map_err(|_| error))
+                .map_err(|_| format!("egress.deny[{index}]: expected a network such as 169.254.0.0/16, found {text:?}"))?;
+            deny.push(network.trunc());
+        }
+        for (name, argv) in &spec.commands {
+            super::command::validate_argv(argv).map_err(|error| format!("commands.{name}: {error}"))?;
+        }
+        Ok(Self { deny, commands: spec.commands.clone(), secrets: spec.secrets.clone() })
+    }
+}
+
+/// What a host is built from.
+pub struct HostConfig {
+    /// Plugins are kept in `plugins` below it.
+    pub data_dir: PathBuf,
+    /// Native code; made with mode 0700 and refused where others can write it.
+    pub cache_dir: PathBuf,
+    pub compiler: CompilerConfig,
+    /// Runs that may be in flight; see [`Host::capacity`].
+    pub max_in_flight: u32,
+    /// Greatest memory limit of a run, in bytes.
+    pub max_memory: u64,
+    pub settings: Settings,
+    /// The system's where absent.
+    pub resolver: Option<Arc<dyn Resolve>>,
+    /// Certificate authorities trusted beside the system's.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+    pub clock: SharedClock,
+}
+
+/// Spawns the background parts of connections, so that they end with the host.
+#[derive(Clone)]
+pub(super) struct Spawner {
+    tracker: TaskTracker,
+    handle: Handle,
+}
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.tracker.spawn_on(future, &self.handle);
+    }
+}
+
+/// What runs share.
+pub(super) struct Shared {
+    settings: RwLock<Arc<Settings>>,
+    resolver: Arc<dyn Resolve>,
+    pub tls: Arc<Tls>,
+    pub spawner: Spawner,
+    pub clock: SharedClock,
+}
+
+impl Shared {
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read())
+    }
+
+    /// The egress rules as they are now.
+    pub fn egress(&self) -> Egress {
+        Egress { settings: self.settings(), resolver: Arc::clone(&self.resolver) }
+    }
+}
+
+pub(super) struct Inner {
+    pub catalogue: Catalogue,
+    pub shared: Arc<Shared>,
+}
+
+/// The plugin host. Cheap to share behind an `Arc`; every call may be made from
+/// any runtime.
+pub struct Host {
+    inner: Arc<Inner>,
+    handle: Handle,
+    tracker: TaskTracker,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl Host {
+    /// A host with its engine, its ticker and its runtime.
+    ///
+    /// # Errors
+    /// What is missing or unsafe, in plain words: a folder, a thread, an engine.
+    pub fn new(config: HostConfig) -> Result<Self, String> {
+        let files = Files::open(&config.data_dir, &config.cache_dir)?;
+        let wasm = WasmEngine::new(config.max_in_flight, config.max_memory)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(GUEST_THREADS)
+            .thread_name("guest")
+            .enable_all()
+            .build()
+            .map_err(|error| format!("the runtime of the plugins does not start: {error}"))?;
+        let (handle, tracker) = (runtime.handle().clone(), TaskTracker::new());
+        let shared = Shared {
+            settings: RwLock::new(Arc::new(config.settings)),
+            resolver: config.resolver.unwrap_or_else(resolve::system),
+            tls: Arc::new(Tls::new(config.extra_roots)),
+            spawner: Spawner { tracker: tracker.clone(), handle: handle.clone() },
+            clock: config.clock,
+        };
+        let catalogue = Catalogue::new(wasm, Compiler::new(config.compiler), files)?;
+        Ok(Self {
+            inner: Arc::new(Inner { catalogue, shared: Arc::new(shared) }),
+            handle,
+            tracker,
+            runtime: Mutex::new(Some(runtime)),
+        })
+    }
+
+    /// Runs that fit at the same time; beyond it a run ends as an engine fault.
+    pub fn capacity(&self) -> u32 {
+        self.inner.catalogue.wasm.capacity
+    }
+
+    /// The guests' runtime. A task spawned there calls [`Host::run_probe`]
+    /// without crossing threads.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Replaces deny list, commands and secrets; runs that begin after this use
+    /// them.
+    pub fn reconfigure(&self, settings: Settings) {
+        *self.inner.shared.settings.write() = Arc::new(settings);
+    }
+
+    /// Takes a plugin in: compiles, checks, describes and stores it. `phase`
+    /// hears of the progress.
+    ///
+    /// # Errors
+    /// Why it is not taken; nothing is kept then.
+    pub async fn install(
+        &self,
+        bytes: Vec<u8>,
+        phase: impl Fn(InstallPhase) + Send + Sync + 'static,
+    ) -> Result<Installed, InstallError> {
+        let inner = Arc::clone(&self.inner);
+        self.on_guests(async move { inner.install(&bytes, &phase).await }).await.unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Loads a stored plugin, compiling it again where the cache does not have
+    /// it. Quick where it is loaded already.
+    ///
+    /// # Errors
+    /// Why it is not there or does not load.
+    pub async fn load(&self, digest: &Digest) -> Result<Installed, InstallError> {
+        if let Some(loaded) = self.inner.catalogue.get(digest) {
+            return Ok(loaded.installed.clone());
+        }
+        let (inner, digest) = (Arc::clone(&self.inner), digest.clone());
+        let load = async move {
+            let bytes = inner.catalogue.stored(&digest)?;
+            inner.install(&bytes, &|_| {}).await
+        };
+        self.on_guests(load).await.unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Removes a plugin from memory and disk.
+    ///
+    /// # Errors
+    /// Where a file cannot be removed.
+    pub fn remove(&self, digest: &Digest) -> Result<(), InstallError> {
+        self.inner.catalogue.remove(digest)
+    }
+
+    /// What a loaded plugin says of itself.
+    pub fn describe(&self, digest: &Digest) -> Option<Installed> {
+        self.inner.catalogue.get(digest).map(|loaded| loaded.installed.clone())
+    }
+
+    /// Every loaded plugin, by name.
+    pub fn loaded(&self) -> Vec<Installed> {
+        self.inner.catalogue.all()
+    }
+
+    /// Runs a check. Never fails: whatever goes wrong is in the outcome.
+    pub async fn run_probe(&self, job: Job) -> Outcome {
+        if self.is_here() {
+            return self.inner.run_probe(job).await;
+        }
+        let inner = Arc::clone(&self.inner);
+        let spare = job.clone();
+        let run = async move { inner.run_probe(job).await };
+        match self.on_guests(run).await {
+            Some(outcome) => outcome,
+            None => self.inner.lost_probe(spare),
+        }
+    }
+
+    /// Runs an action.
+    pub async fn run_action(&self, job: ActionJob) -> ActionOutcome {
+        let (id, started) = (job.id, self.inner.shared.clock.now());
+        let inner = Arc::clone(&self.inner);
+        match self.on_guests(async move { inner.run_action(job).await }).await {
+            Some(outcome) => outcome,
+            None => super::action::lost(id, started, self.inner.shared.clock.now()),
+        }
+    }
+
+    /// A parser for one log source.
+    ///
+    /// # Errors
+    /// A fault of kind plugin, config or whatever the guest did.
+    pub async fn new_parser(
+        &self,
+        digest: &Digest,
+        config: Arc<str>,
+        limits: RunLimits,
+    ) -> Result<super::parser::ParserInstance, Fault> {
+        let (inner, digest) = (Arc::clone(&self.inner), digest.clone());
+        let handle = self.handle.clone();
+        self.on_guests(async move { inner.new_parser(&digest, &config, limits, handle).await })
+            .await
+            .unwrap_or_else(|| Err(Fault::new(FaultKind::Engine, "the plugin host has ended")))
+    }
+
+    /// Sends a notification.
+    pub async fn notify(&self, job: super::notifier::NotifyJob) -> super::notifier::NotifyOutcome {
+        let inner = Arc::clone(&self.inner);
+        match self.on_guests(async move { inner.notify(job).await }).await {
+            Some(outcome) => outcome,
+            None => Err(super::notifier::NotifyFailure::Fault(Fault::new(
+                FaultKind::Engine,
+                "the plugin host has ended",
+            ))),
+        }
+    }
+
+    /// Ends the host: runs in flight are dropped, later ones are engine faults.
+    /// Does not block and may be called anywhere.
+    pub fn shutdown(&self) {
+        self.tracker.close();
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    fn is_here(&self) -> bool {
+        Handle::try_current().is_ok_and(|current| current.id() == self.handle.id())
+    }
+
+    /// Runs on the guests' threads; absent where they have ended.
+    async fn on_guests<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        if self.is_here() {
+            return Some(work.await);
+        }
+        // A caller that gives up takes the run with it.
+        let task = AbortOnDrop(self.tracker.spawn_on(work, &self.handle));
+        task.join().await
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> AbortOnDrop<T> {
+    async fn join(mut self) -> Option<T> {
+        match (&mut self.0).await {
+            Ok(value) => Some(value),
+            Err(error) => {
+                if error.is_panic() {
+                    tracing::error!(%error, "a plugin run panicked in the host");
+                }
+                None
+            }
+        }
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn ended() -> InstallError {
+    InstallError::Engine("the plugin host has ended".into())
+}
+
+impl Inner {
+    async fn install(
+        &self,
+        bytes: &[u8],
+        phase: &(dyn Fn(InstallPhase) + Send + Sync),
+    ) -> Result<Installed, InstallError> {
+        if let Some(loaded) = self.catalogue.get(&super::digest::of(bytes)) {
+            return Ok(loaded.installed.clone());
+        }
+        let candidate = self.catalogue.prepare(bytes, phase).await?;
+        phase(InstallPhase::Describing);
+        let manifest = self.describe(&candidate).await.map_err(InstallError::Describe)?;
+        self.catalogue.finish(candidate, manifest, bytes)
+    }
+
+    async fn describe(&self, candidate: &Candidate) -> Result<Manifest, String> {
+        use super::bindings::bellwether::plugin::types::Manifest as Raw;
+        let setup = RunSetup {
+            timeout: DESCRIBE_TIMEOUT,
+            length: DESCRIBE_TIMEOUT,
+            memory: DESCRIBE_MEMORY.min(self.catalogue.wasm.max_memory),
+            grants: Arc::new(GrantsSpec::default()),
+            node: None,
+            state: None,
+            dry_run: true,
+            fuel: HOSTCALL_FUEL,
+        };
+        let mut store = new_store(&self.catalogue.wasm.engine, &self.shared, setup);
+        let describing = async {
+            let instance = candidate.pre.instantiate_async(&mut store).await?;
+            super::types::check(&candidate.exports, &instance, &mut store)?;
+            let describe = instance.get_typed_func::<(), (Raw,)>(&mut store, candidate.exports.function(0)?)?;
+            describe.call_async(&mut store, ()).await
+        };
+        // WASI's waits know no deadline of ours.
+        match bounded(describing, DESCRIBE_TIMEOUT).await {
+            Ok((raw,)) => Manifest::check(raw),
+            Err(error) => Err(match classify(&error, store.data()) {
+                End::Fault(fault) => fault.text,
+                End::Target(phase) => format!("timed out in {}", super::run::phase_name(phase)),
+            }),
+        }
+    }
+
+    /// A loaded plugin of a kind, or the fault that says what is wrong.
+    pub fn plugin(&self, digest: &Digest, kind: Kind) -> Result<Arc<Loaded>, Fault> {
+        let loaded = self.catalogue.get(digest).ok_or_else(|| {
+            Fault::new(FaultKind::Plugin, format!("the plugin {} is not loaded", short(digest)))
+        })?;
+        if loaded.exports.kind != kind {
+            return Err(Fault::new(
+                FaultKind::Plugin,
+                format!(
+                    "expected a {}, found that {} is a {}",
+                    kind.as_str(),
+                    loaded.installed.manifest.name,
+                    loaded.exports.kind.as_str()
+                ),
+            ));
+        }
+        Ok(loaded)
+    }
+
+    /// A store under a run's limits.
+    pub fn store(&self, setup: RunSetup) -> Store<RunData> {
+        let memory = setup.memory.min(self.catalogue.wasm.max_memory);
+        new_store(&self.catalogue.wasm.engine, &self.shared, RunSetup { memory, ..setup })
+    }
+}

@@ -1,0 +1,46 @@
+//! The WebAssembly host: loads plugins, runs them under grants and limits.
+//!
+//! - [`host`] is the way in; [`catalogue`] maps digests to compiled plugins.
+//! - `compile` runs the compiler in a child process, `cache` keeps its code.
+//! - `run` holds what one run is made of and how its end is read: the line
+//!   between a target that is down and a fault.
+//! - one file per interface of the contract; every connection of a guest goes
+//!   through `egress::connect`.
+
+mod action;
+pub mod address;
+mod bindings;
+mod cache;
+pub mod catalogue;
+mod command;
+pub mod compile;
+pub mod digest;
+mod egress;
+pub mod engine;
+pub mod grants;
+pub mod host;
+pub mod kind;
+mod log;
+pub mod manifest;
+mod net;
+mod net_http;
+mod net_tcp;
+pub mod notifier;
+pub mod parser;
+mod probe;
+pub mod resolve;
+mod run;
+mod secrets;
+mod state;
+mod tls;
+mod types;
+mod wasi;
+
+pub use catalogue::{InstallError, InstallPhase, Installed};
+pub use command::validate_argv;
+pub use compile::{CompilerConfig, compile_child_main};
+pub use host::{Host, HostConfig, Settings};
+pub use kind::Kind;
+pub use manifest::{Manifest, MetricSpec};
+pub use parser::{ParserInstance, Parsed};
+pub use state::QUOTA as STATE_QUOTA;

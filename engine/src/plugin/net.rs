@@ -1,0 +1,89 @@
+//! `net` as a run sees it: grants parsed once, secrets filled in, denials noted.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::bindings::bellwether::plugin::net::{Error, Host, HttpRequest, HttpResponse, Phase};
+use super::grants::NetGrants;
+use super::net_http::{Client, header};
+use super::run::{Progress, RunData};
+
+impl RunData {
+    /// The run's net grants, parsed when first needed.
+    pub(super) fn net_grants(&mut self) -> Arc<NetGrants> {
+        let node = self.node.as_ref().map(|node| node.address.as_str());
+        let grants = &self.grants.net;
+        Arc::clone(self.net.get_or_insert_with(|| Arc::new(NetGrants::new(grants, node))))
+    }
+
+    /// Writes a denial into the run's log.
+    pub(super) fn note_denial(&mut self, error: Option<&Error>) {
+        if let Some(Error::Denied(what)) = error {
+            self.log.push("warning", &format!("denied: {what}"));
+        }
+    }
+
+    /// Bytes of the target without the secrets that were sent to it.
+    pub(super) fn redacted(&self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.redactor.is_empty() { bytes } else { self.redactor.bytes(&bytes).into_owned() }
+    }
+
+    async fn secret_header(&mut self, name: &str, prefix: &str, secret: &str) -> Result<(http::HeaderName, http::HeaderValue), Error> {
+        if !self.grants.secrets.iter().any(|granted| granted == secret) {
+            return Err(Error::Denied(format!("secrets {secret} is not granted; a grant would be secrets: [{secret}]")));
+        }
+        let settings = self.shared.settings();
+        let source = settings
+            .secrets
+            .get(secret)
+            .ok_or_else(|| Error::Invalid(format!("the secret {secret} is not configured under secrets")))?;
+        let value = super::secrets::read(source)
+            .await
+            .map_err(|error| Error::Invalid(format!("the secret {secret} cannot be read: {error}")))?;
+        self.redactor.add(&value);
+        // The error must not show the value, so the text is made here.
+        let (name, mut value) = header(name, &format!("{prefix}{value}")).map_err(|error| match error {
+            Error::Invalid(text) if text.contains("characters") => {
+                Error::Invalid(format!("the secret {secret} has characters that headers cannot carry"))
+            }
+            error => error,
+        })?;
+        value.set_sensitive(true);
+        Ok((name, value))
+    }
+
+    async fn request(&mut self, request: &HttpRequest, progress: &Progress) -> Result<HttpResponse, Error> {
+        let mut secrets = Vec::with_capacity(request.secret_headers.len());
+        for wanted in &request.secret_headers {
+            secrets.push(self.secret_header(&wanted.name, &wanted.prefix, &wanted.secret).await?);
+        }
+        let client = Client {
+            egress: self.shared.egress(),
+            tls: Arc::clone(&self.shared.tls),
+            grants: self.net_grants(),
+            spawner: self.shared.spawner.clone(),
+            until: Instant::now() + self.waits.timeout,
+            read_only: self.dry_run,
+            secrets,
+        };
+        let mut response = client.run(request, progress).await?;
+        if !self.redactor.is_empty() {
+            response.body = self.redacted(response.body);
+            response.url = self.redactor.text(response.url);
+            for header in &mut response.headers {
+                header.value = self.redactor.text(std::mem::take(&mut header.value));
+            }
+        }
+        Ok(response)
+    }
+}
+
+impl Host for RunData {
+    async fn http(&mut self, request: HttpRequest) -> wasmtime::Result<Result<HttpResponse, Error>> {
+        let (progress, waits) = (Progress::new(Phase::Resolve), self.waits);
+        let result = waits.on_target(&progress, self.request(&request, &progress)).await?;
+        self.note_denial(result.as_ref().err());
+        Ok(result)
+    }
+}

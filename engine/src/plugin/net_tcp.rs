@@ -1,0 +1,278 @@
+//! `net.tcp`: a connection as a resource of the guest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+use wasmtime::component::Resource;
+
+use super::bindings::bellwether::plugin::net::{Certificate, Error, HostTcp, Phase, Timings, TlsOptions};
+use super::egress::io_error;
+use super::net_http::micros;
+use super::run::{Progress, RunData};
+use super::tls::Tls;
+
+/// Most bytes of one read.
+const MAX_READ: usize = 1 << 20;
+
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    /// An upgrade failed.
+    Broken,
+}
+
+/// A connection of a guest.
+pub struct TcpConnection {
+    stream: Stream,
+    host: String,
+    peer: String,
+    timings: Timings,
+    started: Instant,
+    certificate: Option<Certificate>,
+    /// Read and not yet asked for.
+    buffer: BytesMut,
+}
+
+impl TcpConnection {
+    fn stream(&mut self) -> Result<&mut dyn Duplex, Error> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Ok(stream),
+            Stream::Tls(stream) => Ok(stream),
+            Stream::Broken => Err(Error::Closed("the TLS upgrade failed".into())),
+        }
+    }
+
+    fn took(&mut self, first_byte: Option<Duration>) {
+        self.timings.total = micros(self.started.elapsed());
+        if let (None, Some(first)) = (self.timings.first_byte, first_byte) {
+            self.timings.first_byte = Some(micros(first));
+        }
+    }
+
+    /// Reads once into the buffer; false at the end of the stream.
+    async fn fill(&mut self, room: usize, progress: &Progress) -> Result<bool, Error> {
+        progress.enter(if self.timings.first_byte.is_none() { Phase::FirstByte } else { Phase::Receive });
+        let waiting = Instant::now();
+        let mut chunk = [0; 8 << 10];
+        let most = room.min(chunk.len());
+        let count = match self.stream()?.read(&mut chunk[..most]).await {
+            Ok(count) => count,
+            // Many servers close TLS without a farewell.
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => 0,
+            Err(error) => return Err(io_error(&error)),
+        };
+        self.buffer.extend_from_slice(&chunk[..count]);
+        self.took((count > 0).then(|| waiting.elapsed()));
+        Ok(count > 0)
+    }
+
+    async fn read_until(&mut self, delimiter: &[u8], max: usize, progress: &Progress) -> Result<Vec<u8>, Error> {
+        let mut searched = 0;
+        loop {
+            let found = self.buffer[searched..].windows(delimiter.len()).position(|window| window == delimiter);
+            if let Some(at) = found {
+                let end = searched + at + delimiter.len();
+                if end > max {
+                    return Err(Error::TooLarge(max as u64));
+                }
+                return Ok(self.buffer.split_to(end).to_vec());
+            }
+            if self.buffer.len() >= max {
+                return Err(Error::TooLarge(max as u64));
+            }
+            searched = (self.buffer.len() + 1).saturating_sub(delimiter.len());
+            if !self.fill(max - self.buffer.len(), progress).await? {
+                return Err(Error::Closed(format!("after {} bytes, before the delimiter", self.buffer.len())));
+            }
+        }
+    }
+}
+
+impl RunData {
+    async fn tcp_connect(
+        &mut self,
+        host: &str,
+        port: u16,
+        tls: Option<&TlsOptions>,
+        progress: &Progress,
+    ) -> Result<TcpConnection, Error> {
+        let grants = self.net_grants();
+        let egress = self.shared.egress();
+        let until = Instant::now() + self.waits.timeout;
+        let started = Instant::now();
+        let connected = egress.connect(&grants, host, port, until, progress).await?;
+        let mut connection = TcpConnection {
+            stream: Stream::Broken,
+            host: host.to_owned(),
+            peer: connected.peer.to_string(),
+            timings: Timings {
+                resolve: connected.resolve.map(micros),
+                connect: Some(micros(connected.connect)),
+                tls: None,
+                first_byte: None,
+                total: 0,
+            },
+            started,
+            certificate: None,
+            buffer: BytesMut::new(),
+        };
+        match tls {
+            None => connection.stream = Stream::Plain(connected.stream),
+            Some(options) => upgrade(&self.shared.tls, &mut connection, connected.stream, options, progress).await?,
+        }
+        connection.took(None);
+        Ok(connection)
+    }
+}
+
+async fn upgrade(
+    tls: &Tls,
+    connection: &mut TcpConnection,
+    plain: TcpStream,
+    options: &TlsOptions,
+    progress: &Progress,
+) -> Result<(), Error> {
+    progress.enter(Phase::TlsHandshake);
+    let started = Instant::now();
+    let (stream, certificate) = tls.connect(plain, &connection.host, Some(options), &[]).await?;
+    connection.stream = Stream::Tls(Box::new(stream));
+    connection.certificate = certificate;
+    connection.timings.tls = Some(micros(started.elapsed()));
+    connection.took(None);
+    Ok(())
+}
+
+impl HostTcp for RunData {
+    async fn connect(
+        &mut self,
+        host: String,
+        port: u16,
+        tls: Option<TlsOptions>,
+    ) -> wasmtime::Result<Result<Resource<TcpConnection>, Error>> {
+        let (progress, waits) = (Progress::new(Phase::Resolve), self.waits);
+        let connecting = self.tcp_connect(&host, port, tls.as_ref(), &progress);
+        let result = waits.on_target(&progress, connecting).await?;
+        self.note_denial(result.as_ref().err());
+        Ok(match result {
+            Ok(connection) => match self.table.push(connection) {
+                Ok(resource) => Ok(resource),
+                Err(_) => Err(Error::Invalid("too many open connections".into())),
+            },
+            Err(error) => Err(error),
+        })
+    }
+
+    async fn write(&mut self, connection: Resource<TcpConnection>, data: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+        if self.dry_run {
+            let error = Error::Denied("dry run: data for a TCP connection was held back".into());
+            self.note_denial(Some(&error));
+            return Ok(Err(error));
+        }
+        let (progress, waits) = (Progress::new(Phase::Send), self.waits);
+        let connection = self.table.get_mut(&connection)?;
+        let writing = async {
+            let stream = connection.stream()?;
+            stream.write_all(&data).await.map_err(|error| io_error(&error))?;
+            stream.flush().await.map_err(|error| io_error(&error))?;
+            connection.took(None);
+            Ok(())
+        };
+        waits.on_target(&progress, writing).await
+    }
+
+    async fn read(&mut self, connection: Resource<TcpConnection>, max: u32) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let max = (max as usize).min(MAX_READ);
+        if max == 0 {
+            return Ok(Err(Error::Invalid("expected to read at least one byte, found max 0".into())));
+        }
+        let (progress, waits) = (Progress::new(Phase::Receive), self.waits);
+        let connection = self.table.get_mut(&connection)?;
+        let reading = async {
+            if connection.buffer.is_empty() {
+                connection.fill(max, &progress).await?;
+            }
+            let count = connection.buffer.len().min(max);
+            Ok(connection.buffer.split_to(count).to_vec())
+        };
+        let result = waits.on_target(&progress, reading).await?;
+        Ok(result.map(|bytes| self.redacted(bytes)))
+    }
+
+    async fn read_until(
+        &mut self,
+        connection: Resource<TcpConnection>,
+        delimiter: Vec<u8>,
+        max: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+        let max = (max as usize).min(MAX_READ);
+        if delimiter.is_empty() || delimiter.len() > 256 || max == 0 {
+            return Ok(Err(Error::Invalid("expected a delimiter of 1 to 256 bytes and max of at least 1".into())));
+        }
+        let (progress, waits) = (Progress::new(Phase::Receive), self.waits);
+        let connection = self.table.get_mut(&connection)?;
+        let reading = connection.read_until(&delimiter, max, &progress);
+        let result = waits.on_target(&progress, reading).await?;
+        Ok(result.map(|bytes| self.redacted(bytes)))
+    }
+
+    async fn start_tls(
+        &mut self,
+        resource: Resource<TcpConnection>,
+        tls: TlsOptions,
+    ) -> wasmtime::Result<Result<(), Error>> {
+        let (progress, waits) = (Progress::new(Phase::TlsHandshake), self.waits);
+        // Out of the table and back, so that the upgrade can borrow the run.
+        let connection = self.table.get_mut(&resource)?;
+        if !connection.buffer.is_empty() {
+            return Ok(Err(Error::Protocol("the server sent data before the TLS handshake".into())));
+        }
+        let plain = match std::mem::replace(&mut connection.stream, Stream::Broken) {
+            Stream::Plain(stream) => stream,
+            other => {
+                connection.stream = other;
+                return Ok(Err(Error::Invalid("the connection has TLS already".into())));
+            }
+        };
+        let mut upgraded = TcpConnection {
+            stream: Stream::Broken,
+            host: connection.host.clone(),
+            peer: connection.peer.clone(),
+            timings: connection.timings,
+            started: connection.started,
+            certificate: None,
+            buffer: BytesMut::new(),
+        };
+        let shared = Arc::clone(&self.shared.tls);
+        let upgrading = upgrade(&shared, &mut upgraded, plain, &tls, &progress);
+        let result = waits.on_target(&progress, upgrading).await?;
+        if result.is_ok() {
+            *self.table.get_mut(&resource)? = upgraded;
+        }
+        Ok(result)
+    }
+
+    async fn timings(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<Timings> {
+        Ok(self.table.get(&connection)?.timings)
+    }
+
+    async fn peer(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<String> {
+        Ok(self.table.get(&connection)?.peer.clone())
+    }
+
+    async fn certificate(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<Option<Certificate>> {
+        Ok(self.table.get(&connection)?.certificate.clone())
+    }
+
+    async fn drop(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<()> {
+        self.table.delete(connection)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,391 @@
+//! Log parsers: one instance per source, fed in batches.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+use wasmtime::Store;
+use wasmtime::component::{ComponentType, Instance, Lower};
+
+use super::bindings::bellwether::plugin::types::Level;
+use super::bindings::exports::bellwether::plugin::log_parser::{ParseError, Records, Span};
+use super::catalogue::Loaded;
+use super::host::Inner;
+use super::kind::Kind;
+use super::log::clip;
+use super::probe::{MAX_FAULT, config_fault};
+use super::run::{End, PARSER_HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, phase_name};
+use crate::check::outcome::{Digest, Fault, FaultKind, LogLevel, LogRecord, RunLimits};
+use crate::clock::Timestamp;
+use crate::config::spec::GrantsSpec;
+
+/// Batches and bytes after which an instance is replaced: whatever a guest
+/// leaks ends there.
+const RECYCLE_BATCHES: u64 = 1_000;
+const RECYCLE_BYTES: u64 = 64 << 20;
+/// Records of one batch beyond its lines (a line may make several).
+const MAX_RECORDS_PER_LINE: usize = 16;
+const MAX_FIELDS: usize = 256;
+
+/// Whole lines.
+#[derive(Clone, Debug, Default)]
+pub struct LineBatch {
+    /// The lines with `gap` bytes (the line break) between two of them.
+    pub text: String,
+    /// Offset behind each line, without its break.
+    pub ends: Vec<u32>,
+    pub gap: u32,
+    pub received: Timestamp,
+}
+
+impl LineBatch {
+    /// A batch of single lines.
+    pub fn from_lines<'a>(lines: impl IntoIterator<Item = &'a str>, received: Timestamp) -> Self {
+        let mut batch = Self { gap: 1, received, ..Self::default() };
+        for line in lines {
+            if !batch.ends.is_empty() {
+                batch.text.push('\n');
+            }
+            batch.text.push_str(line);
+            batch.ends.push(u32::try_from(batch.text.len()).unwrap_or(u32::MAX));
+        }
+        batch
+    }
+
+    /// A line by its index.
+    pub fn line(&self, index: usize) -> Option<&str> {
+        let end = *self.ends.get(index)? as usize;
+        let start = match index.checked_sub(1) {
+            Some(before) => *self.ends.get(before)? as usize + self.gap as usize,
+            None => 0,
+        };
+        self.text.get(start..end)
+    }
+}
+
+/// A record and the last line it is made from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParsedRecord {
+    /// Index into the batch; 0 for what `flush` gave.
+    pub line: u32,
+    pub record: LogRecord,
+}
+
+/// What a batch gave.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parsed {
+    pub records: Vec<ParsedRecord>,
+    /// Lines that could not be parsed; keep them as plain records.
+    pub unparsed: Vec<u32>,
+    /// Last lines of the batch that no record speaks for yet: the checkpoint
+    /// stays before them.
+    pub held: u32,
+}
+
+/// `log-parser.batch`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(super) struct BatchArg<'a> {
+    text: &'a str,
+    ends: &'a [u32],
+    gap: u32,
+    received: i64,
+}
+
+type Answer = (Result<Records, ParseError>,);
+
+struct Running {
+    store: Store<RunData>,
+    instance: Instance,
+    loaded: Arc<Loaded>,
+    limits: RunLimits,
+}
+
+/// A configured parser of one source. After a fault it is of no more use: make
+/// a new one and feed it again from the checkpoint.
+pub struct ParserInstance {
+    running: Option<Running>,
+    handle: Handle,
+    batches: u64,
+    bytes: u64,
+}
+
+impl Inner {
+    /// An instance that is configured.
+    pub async fn new_parser(
+        &self,
+        digest: &Digest,
+        config: &str,
+        limits: RunLimits,
+        handle: Handle,
+    ) -> Result<ParserInstance, Fault> {
+        let loaded = self.plugin(digest, Kind::LogParser)?;
+        let mut store = self.store(RunSetup {
+            timeout: limits.timeout,
+            length: limits.deadline(),
+            memory: limits.memory,
+            grants: Arc::new(GrantsSpec::default()),
+            node: None,
+            state: None,
+            dry_run: false,
+            fuel: PARSER_HOSTCALL_FUEL,
+        });
+        let configuring = async {
+            let instance = loaded.pre.instantiate_async(&mut store).await?;
+            let configure = instance
+                .get_typed_func::<(&str,), (Result<(), ParseError>,)>(&mut store, loaded.exports.function(1)?)?;
+            let (result,) = configure.call_async(&mut store, (config,)).await?;
+            Ok((instance, result))
+        };
+        let instance = match bounded(configuring, limits.deadline()).await {
+            Ok((instance, Ok(()))) => instance,
+            Ok((_, Err(error))) => return Err(parse_fault(error)),
+            Err(error) => return Err(fault(&error, store.data())),
+        };
+        let running = Running { store, instance, loaded, limits };
+        Ok(ParserInstance { running: Some(running), handle, batches: 0, bytes: 0 })
+    }
+}
+
+impl ParserInstance {
+    /// Parses a batch.
+    ///
+    /// # Errors
+    /// A fault; the instance is of no more use then.
+    pub async fn parse(&mut self, batch: LineBatch) -> Result<Parsed, Fault> {
+        self.batches += 1;
+        self.bytes += batch.text.len() as u64;
+        self.step(Some(batch)).await
+    }
+
+    /// Whatever is held back, now. `received` dates records without a time.
+    ///
+    /// # Errors
+    /// A fault; the instance is of no more use then.
+    pub async fn flush(&mut self, received: Timestamp) -> Result<Parsed, Fault> {
+        self.step_flush(received).await
+    }
+
+    /// True when the caller should flush it and make a new one.
+    pub fn should_recycle(&self) -> bool {
+        self.running.is_none() || self.batches >= RECYCLE_BATCHES || self.bytes >= RECYCLE_BYTES
+    }
+
+    async fn step(&mut self, batch: Option<LineBatch>) -> Result<Parsed, Fault> {
+        let batch = batch.unwrap_or_default();
+        let mut running = self.running.take().ok_or_else(dead)?;
+        let work = async move {
+            let result = running.parse(&batch).await;
+            (running, result)
+        };
+        let (running, result) = on(&self.handle, work).await.ok_or_else(dead)?;
+        if result.is_ok() {
+            self.running = Some(running);
+        }
+        result
+    }
+
+    async fn step_flush(&mut self, received: Timestamp) -> Result<Parsed, Fault> {
+        let mut running = self.running.take().ok_or_else(dead)?;
+        let work = async move {
+            let result = running.flush(received).await;
+            (running, result)
+        };
+        let (running, result) = on(&self.handle, work).await.ok_or_else(dead)?;
+        if result.is_ok() {
+            self.running = Some(running);
+        }
+        result
+    }
+}
+
+fn dead() -> Fault {
+    Fault::new(FaultKind::Engine, "the parser instance has ended; make a new one")
+}
+
+/// Runs on the guests' threads; absent where the task is gone.
+async fn on<T: Send + 'static>(handle: &Handle, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    if Handle::try_current().is_ok_and(|current| current.id() == handle.id()) {
+        return Some(work.await);
+    }
+    handle.spawn(work).await.ok()
+}
+
+impl Running {
+    /// Each call has the whole time for itself.
+    fn rearm(&mut self) {
+        let length = self.limits.deadline();
+        let data = self.store.data_mut();
+        data.waits.deadline = Instant::now() + length;
+        // A parser's log is not shown; it must not fill up either.
+        data.log = Default::default();
+        self.store.set_epoch_deadline(1);
+    }
+
+    async fn parse(&mut self, batch: &LineBatch) -> Result<Parsed, Fault> {
+        self.rearm();
+        let length = self.limits.deadline();
+        let (store, instance, loaded) = (&mut self.store, &self.instance, &self.loaded);
+        let argument = BatchArg {
+            text: &batch.text,
+            ends: &batch.ends,
+            gap: batch.gap,
+            received: batch.received.micros(),
+        };
+        let running = async {
+            let parse = instance.get_typed_func::<(BatchArg<'_>,), Answer>(&mut *store, loaded.exports.function(2)?)?;
+            parse.call_async(&mut *store, (argument,)).await
+        };
+        let result = bounded(running, length).await;
+        self.take(result, &batch.text, batch.ends.len(), batch.received)
+    }
+
+    async fn flush(&mut self, received: Timestamp) -> Result<Parsed, Fault> {
+        self.rearm();
+        let length = self.limits.deadline();
+        let (store, instance, loaded) = (&mut self.store, &self.instance, &self.loaded);
+        let running = async {
+            let flush = instance.get_typed_func::<(), Answer>(&mut *store, loaded.exports.function(3)?)?;
+            flush.call_async(&mut *store, ()).await
+        };
+        let result = bounded(running, length).await;
+        self.take(result, "", 0, received)
+    }
+
+    fn take(
+        &self,
+        result: wasmtime::Result<Answer>,
+        text: &str,
+        lines: usize,
+        received: Timestamp,
+    ) -> Result<Parsed, Fault> {
+        match result {
+            Ok((Ok(records),)) => convert(records, text, lines, received).map_err(|what| {
+                Fault::new(FaultKind::Trap, format!("the parser broke the contract: {what}"))
+            }),
+            Ok((Err(error),)) => Err(parse_fault(error)),
+            Err(error) => Err(fault(&error, self.store.data())),
+        }
+    }
+}
+
+fn parse_fault(error: ParseError) -> Fault {
+    match error {
+        ParseError::Config(problem) => config_fault(&problem),
+        ParseError::Failed(text) => Fault::new(FaultKind::Failed, clip(&text, MAX_FAULT)),
+    }
+}
+
+fn fault(error: &wasmtime::Error, data: &RunData) -> Fault {
+    match classify(error, data) {
+        End::Fault(fault) => fault,
+        End::Target(phase) => Fault::new(FaultKind::Deadline, format!("timed out in {}", phase_name(phase))),
+    }
+}
+
+/// Records of a guest's answer; every span and index is checked.
+fn convert(answer: Records, text: &str, lines: usize, received: Timestamp) -> Result<Parsed, String> {
+    let most = lines.saturating_mul(MAX_RECORDS_PER_LINE).max(1_024);
+    if answer.entries.len() > most {
+        return Err(format!("{} records from {lines} lines, at most {most} are taken", answer.entries.len()));
+    }
+    if answer.held as usize > lines {
+        return Err(format!("{} lines held back of {lines}", answer.held));
+    }
+    let flushing = lines == 0;
+    if let Some(line) = answer.unparsed.iter().find(|line| **line as usize >= lines) {
+        return Err(format!("the unparsed line {line} is not in a batch of {lines} lines"));
+    }
+    if answer.unparsed.len() > lines {
+        return Err(format!("{} unparsed lines of {lines}", answer.unparsed.len()));
+    }
+    let names: Vec<Arc<str>> = answer.names.iter().map(|name| Arc::from(name.as_str())).collect();
+    let span = |span: Span| resolve(span, text, &answer.extra);
+    let mut records = Vec::with_capacity(answer.entries.len());
+    for entry in answer.entries {
+        if !flushing && entry.line as usize >= lines {
+            return Err(format!("a record of line {}, which is not in a batch of {lines} lines", entry.line));
+        }
+        if entry.fields.len() > MAX_FIELDS {
+            return Err(format!("a record with {} fields, at most {MAX_FIELDS} are taken", entry.fields.len()));
+        }
+        let mut fields = Vec::with_capacity(entry.fields.len());
+        for field in entry.fields {
+            let name = names
+                .get(field.name as usize)
+                .ok_or_else(|| format!("the field name {} is not among {} names", field.name, names.len()))?;
+            fields.push((Arc::clone(name), span(field.value)?.to_owned()));
+        }
+        records.push(ParsedRecord {
+            line: entry.line,
+            record: LogRecord {
+                time: entry.time.map_or(received, Timestamp),
+                received,
+                level: level(entry.level),
+                message: span(entry.message)?.to_owned(),
+                fields,
+            },
+        });
+    }
+    Ok(Parsed { records, unparsed: answer.unparsed, held: answer.held })
+}
+
+/// The text of a span: in the batch's text, or behind it in `extra`.
+fn resolve<'a>(span: Span, text: &'a str, extra: &'a str) -> Result<&'a str, String> {
+    let (start, end) = (span.start as usize, span.end as usize);
+    let found = match start.checked_sub(text.len()) {
+        None => text.get(start..end),
+        // An empty span at the seam lies in both.
+        Some(from) => end.checked_sub(text.len()).and_then(|to| extra.get(from..to)),
+    };
+    found.ok_or_else(|| {
+        format!("the span {start}..{end} does not lie within {} + {} bytes on character boundaries", text.len(), extra.len())
+    })
+}
+
+fn level(level: Level) -> LogLevel {
+    match level {
+        Level::Unset => LogLevel::Unset,
+        Level::Trace => LogLevel::Trace,
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Notice => LogLevel::Notice,
+        Level::Warning => LogLevel::Warning,
+        Level::Error => LogLevel::Error,
+        Level::Critical => LogLevel::Critical,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn spans_lie_in_one_text() {
+        let at = |start, end| resolve(Span { start, end }, "abä", "xyz");
+        assert_eq!(at(0, 2), Ok("ab"));
+        assert_eq!(at(2, 4), Ok("ä"));
+        assert_eq!(at(4, 7), Ok("xyz"));
+        assert_eq!(at(4, 4), Ok(""));
+        for (start, end) in [(2, 3), (3, 4), (2, 5), (3, 2), (6, 5), (4, 8), (8, 8), (u32::MAX, u32::MAX)] {
+            assert!(at(start, end).is_err(), "{start}..{end}");
+        }
+    }
+
+    #[test]
+    fn lines_of_a_batch() {
+        let batch = LineBatch::from_lines(["one", "", "three"], Timestamp(0));
+        assert_eq!((batch.line(0), batch.line(1), batch.line(2), batch.line(3)), (Some("one"), Some(""), Some("three"), None));
+    }
+
+    proptest! {
+        #[test]
+        fn no_span_panics(text in "\\PC{0,20}", extra in "\\PC{0,20}", start in 0u32..80, end in 0u32..80) {
+            if let Ok(found) = resolve(Span { start, end }, &text, &extra) {
+                prop_assert_eq!(found.len() as u32, end - start);
+            }
+        }
+    }
+}

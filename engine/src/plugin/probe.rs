@@ -1,0 +1,279 @@
+//! Runs of probes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{ComponentType, Lower, TypedFunc};
+
+use super::bindings::bellwether::plugin::types as wit;
+use super::bindings::exports::bellwether::plugin::probe::{ProbeError, Report as WitReport};
+use super::catalogue::Loaded;
+use super::host::Inner;
+use super::kind::Kind;
+use super::log::{RunLog, clip};
+use super::manifest::{Manifest, is_metric_name};
+use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
+use super::secrets::Redactor;
+use crate::check::outcome::{
+    Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLogLine, State, StateEntry,
+};
+
+/// Summary and details together, in bytes.
+pub(super) const MAX_TEXT: usize = 64 << 10;
+/// Metrics of one report.
+pub const MAX_METRICS: usize = 1_000;
+
+/// A node as guests get it, borrowed from the job.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(super) struct NodeArg<'a> {
+    name: &'a str,
+    address: &'a str,
+    labels: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> NodeArg<'a> {
+    pub fn new(node: &'a NodeInfo) -> Self {
+        Self {
+            name: &node.name,
+            address: &node.address,
+            labels: node.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+        }
+    }
+}
+
+/// `probe.request`.
+#[derive(ComponentType, Lower)]
+#[component(record)]
+pub(super) struct RequestArg<'a> {
+    check: &'a str,
+    node: NodeArg<'a>,
+    config: &'a str,
+    now: i64,
+    deadline: i64,
+    #[component(name = "timeout-ms")]
+    timeout_ms: u32,
+    attempt: u32,
+}
+
+pub(super) type CheckResult = (Result<WitReport, ProbeError>,);
+
+/// A run's verdict and what it leaves beside it.
+struct Ended {
+    verdict: Result<Report, Fault>,
+    state_writes: Vec<(String, Option<StateEntry>)>,
+    log: Vec<RunLogLine>,
+}
+
+impl Inner {
+    /// Runs a check to its end.
+    pub async fn run_probe(&self, job: Job) -> Outcome {
+        let started = self.shared.clock.now();
+        let ended = match self.plugin(&job.spec.plugin, Kind::Probe) {
+            Ok(loaded) => self.check(&loaded, &job, started.micros()).await,
+            Err(fault) => Ended { verdict: Err(fault), state_writes: Vec::new(), log: Vec::new() },
+        };
+        let Ended { verdict, state_writes, log } = ended;
+        Outcome { job, started, finished: self.shared.clock.now(), verdict, state_writes, log }
+    }
+
+    /// The outcome of a run whose task is gone.
+    pub fn lost_probe(&self, job: Job) -> Outcome {
+        let now = self.shared.clock.now();
+        Outcome {
+            job,
+            started: now,
+            finished: now,
+            verdict: Err(Fault::new(FaultKind::Engine, "the run was lost: the plugin host ended or panicked")),
+            state_writes: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
+    async fn check(&self, loaded: &Loaded, job: &Job, now: i64) -> Ended {
+        let spec = &*job.spec;
+        let length = spec.limits.deadline();
+        let mut store = self.store(RunSetup {
+            timeout: spec.limits.timeout,
+            length,
+            memory: spec.limits.memory,
+            grants: Arc::clone(&spec.grants),
+            node: Some(Arc::clone(&spec.node)),
+            state: Some(Arc::clone(&job.state)),
+            dry_run: false,
+            fuel: HOSTCALL_FUEL,
+        });
+        let request = RequestArg {
+            check: &spec.check,
+            node: NodeArg::new(&spec.node),
+            config: &spec.config,
+            now,
+            deadline: now.saturating_add(length.as_micros() as i64),
+            timeout_ms: millis(spec.limits.timeout),
+            attempt: job.attempt,
+        };
+        let running = async {
+            let instance = loaded.pre.instantiate_async(&mut store).await?;
+            let check: TypedFunc<(RequestArg<'_>,), CheckResult> =
+                instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
+            check.call_async(&mut store, (request,)).await
+        };
+        let result = if loaded.uses_wasi { bounded(running, length).await } else { running.await };
+        let mut data = store.into_data();
+        data.collect_output();
+        let verdict = match result {
+            Ok((Ok(report),)) => judge(report, &loaded.installed.manifest, &mut data.log),
+            Ok((Err(error),)) => Err(probe_fault(error)),
+            Err(error) => match classify(&error, &data) {
+                End::Target(phase) => Ok(timed_out(phase_name(phase))),
+                End::Fault(fault) => Err(fault),
+            },
+        };
+        let redactor = data.redactor;
+        let verdict = if redactor.is_empty() { verdict } else { redacted(&redactor, verdict) };
+        Ended {
+            // What a failed run wrote is not committed.
+            state_writes: if verdict.is_ok() { data.state.into_writes() } else { Vec::new() },
+            log: data.log.finish(&redactor),
+            verdict,
+        }
+    }
+}
+
+/// Milliseconds as the contract carries them.
+pub(super) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The engine's own judgement of a target that never answered.
+fn timed_out(phase: &str) -> Report {
+    Report {
+        state: State::Critical,
+        summary: format!("timed out in {phase}"),
+        details: String::new(),
+        metrics: Vec::new(),
+    }
+}
+
+fn probe_fault(error: ProbeError) -> Fault {
+    match error {
+        ProbeError::Config(problem) => config_fault(&problem),
+        ProbeError::Denied(what) => denied_fault(&what),
+        ProbeError::Failed(text) => Fault::new(FaultKind::Failed, clip(&text, MAX_FAULT)),
+    }
+}
+
+/// Longest text of a fault, in bytes.
+pub(super) const MAX_FAULT: usize = 4 << 10;
+
+pub(super) fn config_fault(problem: &wit::ConfigProblem) -> Fault {
+    let pointer = match problem.pointer.as_str() {
+        "" => String::new(),
+        pointer => format!(" {}", clip(pointer, 256)),
+    };
+    Fault::new(FaultKind::Config, format!("config{pointer}: {}", clip(&problem.message, MAX_FAULT)))
+}
+
+pub(super) fn denied_fault(what: &str) -> Fault {
+    Fault::new(FaultKind::Denied, format!("denied: {}", clip(what, MAX_FAULT)))
+}
+
+fn redacted(redactor: &Redactor, verdict: Result<Report, Fault>) -> Result<Report, Fault> {
+    match verdict {
+        Ok(report) => Ok(Report {
+            summary: redactor.text(report.summary),
+            details: redactor.text(report.details),
+            metrics: report
+                .metrics
+                .into_iter()
+                .map(|metric| Metric { name: Arc::from(redactor.text(metric.name.to_string())), ..metric })
+                .collect(),
+            ..report
+        }),
+        Err(fault) => Err(Fault { text: redactor.text(fault.text), ..fault }),
+    }
+}
+
+/// Bounds of a text that a guest reports.
+pub(super) fn check_size(summary: &str, details: &str) -> Result<(), Fault> {
+    let size = summary.len() + details.len();
+    if size > MAX_TEXT {
+        return Err(Fault::new(
+            FaultKind::Limit,
+            format!("output: summary and details have {size} bytes, the limit is {MAX_TEXT}"),
+        ));
+    }
+    Ok(())
+}
+
+/// One line without control characters.
+pub(super) fn one_line(text: String) -> String {
+    if text.chars().any(char::is_control) {
+        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    } else {
+        text
+    }
+}
+
+/// Lines without other control characters.
+pub(super) fn lines(text: String) -> String {
+    let bad = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.chars().any(bad) {
+        text.chars().filter(|c| *c != '\r').map(|c| if bad(c) { ' ' } else { c }).collect()
+    } else {
+        text
+    }
+}
+
+/// A guest's report within the limits; metrics that rules cannot use are
+/// dropped and counted in the run's log.
+fn judge(report: WitReport, manifest: &Manifest, log: &mut RunLog) -> Result<Report, Fault> {
+    check_size(&report.summary, &report.details)?;
+    if report.metrics.len() > MAX_METRICS {
+        return Err(Fault::new(
+            FaultKind::Limit,
+            format!("output: the report has {} metrics, the limit is {MAX_METRICS}", report.metrics.len()),
+        ));
+    }
+    let (mut not_finite, mut unusable) = (0, 0);
+    let mut metrics: Vec<Metric> = Vec::with_capacity(report.metrics.len());
+    let mut seen = HashSet::new();
+    for metric in report.metrics {
+        if !metric.value.is_finite() {
+            not_finite += 1;
+            continue;
+        }
+        // Names from the manifest are checked and shared already.
+        let name = match manifest.metrics.iter().find(|spec| *spec.name == *metric.name) {
+            Some(spec) => Arc::clone(&spec.name),
+            None if is_metric_name(&metric.name) => Arc::from(metric.name),
+            None => {
+                unusable += 1;
+                continue;
+            }
+        };
+        if !seen.insert(Arc::clone(&name)) {
+            unusable += 1;
+            continue;
+        }
+        metrics.push(Metric { name, value: metric.value });
+    }
+    if not_finite > 0 {
+        log.push("warning", &format!("{not_finite} metrics were dropped: not a finite number"));
+    }
+    if unusable > 0 {
+        log.push("warning", &format!("{unusable} metrics were dropped: a wrong name, or one that was there already"));
+    }
+    Ok(Report {
+        state: match report.state {
+            wit::State::Ok => State::Ok,
+            wit::State::Warning => State::Warning,
+            wit::State::Critical => State::Critical,
+            wit::State::Unknown => State::Unknown,
+        },
+        summary: one_line(report.summary),
+        details: lines(report.details),
+        metrics,
+    })
+}

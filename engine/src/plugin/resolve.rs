@@ -1,0 +1,54 @@
+//! Names to addresses.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hickory_resolver::TokioResolver;
+use tokio::sync::OnceCell;
+
+/// The answer of a resolver: addresses, or why there are none.
+pub type Resolving<'a> = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, String>> + Send + 'a>>;
+
+/// Resolves host names.
+pub trait Resolve: Send + Sync + 'static {
+    /// All addresses of a name, in the order in which to try them. The time is
+    /// bounded by the caller.
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a>;
+}
+
+/// The system's configuration: `/etc/hosts`, `/etc/resolv.conf`.
+#[derive(Default)]
+pub struct SystemResolver(OnceCell<TokioResolver>);
+
+impl SystemResolver {
+    async fn resolver(&self) -> Result<&TokioResolver, String> {
+        // Built on first use, on the runtime that its connections live on.
+        let build = async || {
+            let mut builder = TokioResolver::builder_tokio()?;
+            // Monitoring wants to see changes: no answer is kept for long.
+            builder.options_mut().positive_max_ttl = Some(std::time::Duration::from_secs(30));
+            builder.options_mut().negative_max_ttl = Some(std::time::Duration::from_secs(1));
+            builder.build()
+        };
+        self.0
+            .get_or_try_init(build)
+            .await
+            .map_err(|error| format!("the system's resolver configuration cannot be used: {error}"))
+    }
+}
+
+impl Resolve for SystemResolver {
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+        Box::pin(async move {
+            let answer = self.resolver().await?.lookup_ip(name).await;
+            answer.map(|lookup| lookup.iter().collect()).map_err(|error| error.to_string())
+        })
+    }
+}
+
+/// The resolver of a host without another one.
+pub fn system() -> Arc<dyn Resolve> {
+    Arc::new(SystemResolver::default())
+}

@@ -1,0 +1,341 @@
+//! One run of a guest: what its store holds, when it ends, how its end reads.
+//!
+//! The fault line: a host call that waits on the target until the run's
+//! deadline ends as `Stop::Target`, which is a report of critical; a guest that
+//! computes until then ends as `Stop::Deadline`, which is a fault. No timer runs
+//! beside a run: the epoch callback looks at the deadline while the guest
+//! computes, and each host wait brings its own bound.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
+
+use super::bindings::bellwether::plugin::net::{Error as NetError, Phase};
+use super::grants::NetGrants;
+use super::host::Shared;
+use super::log::RunLog;
+use super::secrets::Redactor;
+use super::state::StateView;
+use super::wasi::LazyWasi;
+use crate::check::outcome::{Fault, FaultKind, NodeInfo, PluginState};
+use crate::config::spec::GrantsSpec;
+
+/// Bytes that a guest may hand to the host in one call.
+pub(super) const HOSTCALL_FUEL: usize = 1 << 20;
+pub(super) const PARSER_HOSTCALL_FUEL: usize = 8 << 20;
+/// Open connections and other handles of one run.
+const MAX_HANDLES: usize = 256;
+
+/// Why the host ended a run.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The deadline struck while the guest computed.
+    Deadline(Duration),
+    /// The deadline struck while the run waited on its target.
+    Target(Phase),
+    /// The deadline struck while the run waited on something else.
+    Waiting(&'static str, Duration),
+    /// The deadline struck while the run waited in WASI: on its target if it
+    /// has a socket, else on nothing.
+    Wasi(Duration),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Deadline(after) => write!(f, "computed beyond its deadline of {} ms", after.as_millis()),
+            Stop::Target(phase) => write!(f, "timed out in {}", phase_name(*phase)),
+            Stop::Wasi(after) => write!(f, "waited beyond its deadline of {} ms", after.as_millis()),
+            Stop::Waiting(what, after) => {
+                write!(f, "waited for {what} beyond its deadline of {} ms", after.as_millis())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Stop {}
+
+/// The word of the contract for a phase.
+pub(super) fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Resolve => "resolve",
+        Phase::Connect => "connect",
+        Phase::TlsHandshake => "tls-handshake",
+        Phase::Send => "send",
+        Phase::FirstByte => "first-byte",
+        Phase::Receive => "receive",
+    }
+}
+
+const PHASES: [Phase; 6] =
+    [Phase::Resolve, Phase::Connect, Phase::TlsHandshake, Phase::Send, Phase::FirstByte, Phase::Receive];
+
+/// Where a host call on the target is, readable after it was given up.
+#[derive(Debug)]
+pub(super) struct Progress(AtomicU8);
+
+impl Progress {
+    pub fn new(phase: Phase) -> Self {
+        Self(AtomicU8::new(phase as u8))
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.0.store(phase as u8, Ordering::Relaxed);
+    }
+
+    pub fn phase(&self) -> Phase {
+        PHASES.get(usize::from(self.0.load(Ordering::Relaxed))).copied().unwrap_or(Phase::Receive)
+    }
+}
+
+/// The bounds of waiting in one run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waits {
+    /// Bound of each wait.
+    pub timeout: Duration,
+    /// End of the run, and how long that is after its start.
+    pub deadline: Instant,
+    pub length: Duration,
+}
+
+impl Waits {
+    /// Bounds a wait on the target: by `timeout`, which the guest hears of, and
+    /// by the run's deadline, which ends the run.
+    pub async fn on_target<T>(
+        &self,
+        progress: &Progress,
+        wait: impl Future<Output = Result<T, NetError>>,
+    ) -> wasmtime::Result<Result<T, NetError>> {
+        let own = Instant::now() + self.timeout;
+        match tokio::time::timeout_at(own.min(self.deadline), wait).await {
+            Ok(result) => Ok(result),
+            Err(_) if own < self.deadline => Ok(Err(NetError::Timeout(progress.phase()))),
+            Err(_) => Err(Stop::Target(progress.phase()).into()),
+        }
+    }
+}
+
+/// The linear memory a run has taken, against its limit.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    memory: usize,
+    used: usize,
+    /// The first request that was refused.
+    pub refused: Option<String>,
+}
+
+impl Limiter {
+    fn new(memory: u64) -> Self {
+        Self { memory: usize::try_from(memory).unwrap_or(usize::MAX), used: 0, refused: None }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.used.saturating_add(desired.saturating_sub(current));
+        if wanted > self.memory {
+            self.refused.get_or_insert_with(|| {
+                format!("memory: wanted {wanted} bytes, the limit is {} (limits.memory)", self.memory)
+            });
+            return Ok(false);
+        }
+        self.used = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > super::engine::MAX_TABLE_ELEMENTS {
+            self.refused.get_or_insert_with(|| {
+                format!("table: wanted {desired} elements, the limit is {}", super::engine::MAX_TABLE_ELEMENTS)
+            });
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        super::engine::MAX_CORE_INSTANCES as usize
+    }
+
+    fn tables(&self) -> usize {
+        super::engine::MAX_TABLES as usize
+    }
+
+    fn memories(&self) -> usize {
+        super::engine::MAX_MEMORIES as usize
+    }
+}
+
+/// What a run may do and knows; the data of its store.
+pub(super) struct RunData {
+    pub shared: Arc<Shared>,
+    pub waits: Waits,
+    pub limiter: Limiter,
+    pub log: RunLog,
+    pub table: ResourceTable,
+    pub grants: Arc<GrantsSpec>,
+    /// Parsed from `grants` when first needed.
+    pub net: Option<Arc<NetGrants>>,
+    pub node: Option<Arc<NodeInfo>>,
+    pub state: StateView,
+    pub redactor: Redactor,
+    pub wasi: LazyWasi,
+    /// Holds back whatever changes something.
+    pub dry_run: bool,
+}
+
+/// What a run is made of.
+pub(super) struct RunSetup {
+    pub timeout: Duration,
+    pub length: Duration,
+    pub memory: u64,
+    pub grants: Arc<GrantsSpec>,
+    pub node: Option<Arc<NodeInfo>>,
+    pub state: Option<Arc<PluginState>>,
+    pub dry_run: bool,
+    pub fuel: usize,
+}
+
+/// A store for one run whose deadline begins now.
+pub(super) fn new_store(engine: &Engine, shared: &Arc<Shared>, setup: RunSetup) -> Store<RunData> {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_HANDLES);
+    let mut store = Store::new(
+        engine,
+        RunData {
+            shared: Arc::clone(shared),
+            waits: Waits {
+                timeout: setup.timeout,
+                deadline: Instant::now() + setup.length,
+                length: setup.length,
+            },
+            limiter: Limiter::new(setup.memory),
+            log: RunLog::default(),
+            table,
+            state: StateView::new(setup.state, setup.grants.state),
+            grants: setup.grants,
+            net: None,
+            node: setup.node,
+            redactor: Redactor::default(),
+            wasi: LazyWasi::default(),
+            dry_run: setup.dry_run,
+        },
+    );
+    store.limiter(|data| &mut data.limiter);
+    store.set_hostcall_fuel(setup.fuel);
+    store.epoch_deadline_callback(|context| {
+        let waits = context.data().waits;
+        if Instant::now() >= waits.deadline {
+            return Err(Stop::Deadline(waits.length).into());
+        }
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store.set_epoch_deadline(1);
+    store
+}
+
+/// Time between the deadline and the end of waits that are not ours: the epoch
+/// callback ends a computing guest before that, so what is left then waits.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// Bounds a run whose guest may wait in WASI, which knows no deadline of ours.
+pub(super) async fn bounded<T>(
+    running: impl Future<Output = wasmtime::Result<T>>,
+    length: Duration,
+) -> wasmtime::Result<T> {
+    match tokio::time::timeout(length + GRACE, running).await {
+        Ok(result) => result,
+        Err(_) => Err(Stop::Wasi(length).into()),
+    }
+}
+
+/// How a run ended that gave no answer.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The target did not answer until the deadline.
+    Target(Phase),
+    Fault(Fault),
+}
+
+/// Reads the end of a run out of wasmtime's error.
+pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
+    if let Some(stop) = error.downcast_ref::<Stop>() {
+        return match stop {
+            Stop::Target(phase) => End::Target(*phase),
+            Stop::Wasi(_) if data.has_socket() => End::Target(Phase::Receive),
+            Stop::Deadline(_) | Stop::Waiting(..) | Stop::Wasi(_) => {
+                End::Fault(Fault::new(FaultKind::Deadline, format!("the plugin {stop}{}", frames(error))))
+            }
+        };
+    }
+    if let Some(refused) = &data.limiter.refused {
+        return End::Fault(Fault::new(FaultKind::Limit, refused.clone()));
+    }
+    if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        return End::Fault(Fault::new(
+            FaultKind::Engine,
+            format!("too many runs in flight: {full}; lower engine.max_in_flight or raise vm.max_map_count"),
+        ));
+    }
+    if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
+        return End::Fault(Fault::new(
+            FaultKind::Trap,
+            format!("the plugin ended its program with exit code {} instead of answering", exit.0),
+        ));
+    }
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        let what = match trap {
+            Trap::StackOverflow => "stack overflow".to_owned(),
+            Trap::UnreachableCodeReached => "the plugin gave up (unreachable)".to_owned(),
+            trap => trap.to_string(),
+        };
+        let said = data.log.last_error().map(|text| format!(": {text}")).unwrap_or_default();
+        return End::Fault(Fault::new(FaultKind::Trap, format!("{what}{said}{}", frames(error))));
+    }
+    let root = error.root_cause().to_string();
+    if root.contains("fuel allocated for hostcalls") {
+        return End::Fault(Fault::new(
+            FaultKind::Limit,
+            "output: the plugin handed over more in one call than the limit of 1 MiB (8 MiB for log parsers)",
+        ));
+    }
+    End::Fault(Fault::new(
+        FaultKind::Trap,
+        format!("the plugin broke the contract: {root}{}", frames(error)),
+    ))
+}
+
+/// The first named frames of the guest's stack.
+fn frames(error: &wasmtime::Error) -> String {
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let mut text = String::new();
+    for frame in trace.frames() {
+        let symbol = frame.symbols().first();
+        let Some(name) = symbol.and_then(|s| s.name()).or_else(|| frame.func_name()) else { continue };
+        // Machinery of panics says nothing about the plugin.
+        let name = rustc_demangle_short(name);
+        if text.matches(" < ").count() >= 3 {
+            break;
+        }
+        text.push_str(if text.is_empty() { " at " } else { " < " });
+        text.extend(name.chars().take(100));
+        if let Some((file, line)) = symbol.and_then(|s| Some((s.file()?, s.line()?))) {
+            text.push_str(&format!(" ({}:{line})", file.rsplit('/').next().unwrap_or(file)));
+        }
+    }
+    text
+}
+
+/// A demangled Rust name without its hash.
+fn rustc_demangle_short(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((short, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => short,
+        _ => name,
+    }
+}

@@ -1,0 +1,166 @@
+//! `state`: small values between the runs of one series. A run sees a copy and
+//! its own writes; the writes leave with the outcome.
+
+use std::sync::Arc;
+
+use super::bindings::bellwether::plugin::state::{Entry, Error, Host};
+use super::run::RunData;
+use crate::check::outcome::{PluginState, StateEntry};
+
+/// Keys and values of one series, in bytes.
+pub const QUOTA: usize = 64 << 10;
+const MAX_KEY: usize = 128;
+
+/// State as one run sees it.
+#[derive(Debug)]
+pub(super) struct StateView {
+    before: Option<Arc<PluginState>>,
+    writes: Vec<(String, Option<StateEntry>)>,
+    granted: bool,
+}
+
+impl StateView {
+    pub fn new(before: Option<Arc<PluginState>>, granted: bool) -> Self {
+        Self { before, writes: Vec::new(), granted }
+    }
+
+    fn get(&self, key: &str) -> Option<&StateEntry> {
+        match self.writes.iter().find(|(written, _)| written == key) {
+            Some((_, entry)) => entry.as_ref(),
+            None => self.before.as_ref()?.0.get(key),
+        }
+    }
+
+    /// Bytes of all keys and values, without `key`.
+    fn size_without(&self, key: &str) -> usize {
+        let before = self.before.iter().flat_map(|state| &state.0);
+        let kept = before
+            .filter(|(k, _)| !self.writes.iter().any(|(written, _)| written == *k))
+            .map(|(k, entry)| (k, Some(entry)));
+        let written = self.writes.iter().map(|(k, entry)| (k, entry.as_ref()));
+        kept.chain(written)
+            .filter(|(k, _)| *k != key)
+            .filter_map(|(k, entry)| Some(k.len() + entry?.value.len()))
+            .sum()
+    }
+
+    fn put(&mut self, key: String, entry: Option<StateEntry>) {
+        match self.writes.iter_mut().find(|(written, _)| *written == key) {
+            Some((_, old)) => *old = entry,
+            None => self.writes.push((key, entry)),
+        }
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, expected: Option<u64>) -> Result<u64, Error> {
+        self.check(&key)?;
+        let current = self.get(&key).map(|entry| entry.version);
+        if current != expected {
+            return Err(Error::Conflict);
+        }
+        let size = self.size_without(&key) + key.len() + value.len();
+        if size > QUOTA {
+            return Err(Error::Quota(QUOTA as u64));
+        }
+        let version = current.unwrap_or(0) + 1;
+        self.put(key, Some(StateEntry { value, version }));
+        Ok(version)
+    }
+
+    fn delete(&mut self, key: String, expected: u64) -> Result<(), Error> {
+        self.check(&key)?;
+        if self.get(&key).map(|entry| entry.version) != Some(expected) {
+            return Err(Error::Conflict);
+        }
+        self.put(key, None);
+        Ok(())
+    }
+
+    fn check(&self, key: &str) -> Result<(), Error> {
+        if !self.granted {
+            return Err(Error::Invalid("denied: `state` is not granted to this plugin".into()));
+        }
+        if key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
+            return Err(Error::Invalid(format!(
+                "expected a key of 1 to {MAX_KEY} bytes without control characters, found {} bytes",
+                key.len()
+            )));
+        }
+        Ok(())
+    }
+
+    /// What the run changed.
+    pub fn into_writes(self) -> Vec<(String, Option<StateEntry>)> {
+        self.writes
+    }
+}
+
+impl RunData {
+    fn note_state_denial(&mut self) {
+        if !self.state.granted {
+            self.log.push("warning", "denied: state");
+        }
+    }
+}
+
+impl Host for RunData {
+    fn get(&mut self, key: String) -> wasmtime::Result<Option<Entry>> {
+        self.note_state_denial();
+        if !self.state.granted {
+            return Ok(None);
+        }
+        let entry = self.state.get(&key);
+        Ok(entry.map(|entry| Entry { value: entry.value.clone(), version: entry.version }))
+    }
+
+    fn set(&mut self, key: String, value: Vec<u8>, expected: Option<u64>) -> wasmtime::Result<Result<u64, Error>> {
+        self.note_state_denial();
+        Ok(self.state.set(key, value, expected))
+    }
+
+    fn delete(&mut self, key: String, expected: u64) -> wasmtime::Result<Result<(), Error>> {
+        self.note_state_denial();
+        Ok(self.state.delete(key, expected))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(entries: &[(&str, &str)]) -> StateView {
+        let entry = |value: &str| StateEntry { value: value.into(), version: 1 };
+        let state = entries.iter().map(|(k, v)| ((*k).to_owned(), entry(v))).collect();
+        StateView::new(Some(Arc::new(PluginState(state))), true)
+    }
+
+    #[test]
+    fn compare_and_swap() {
+        let mut state = view(&[("a", "old")]);
+        assert!(matches!(state.set("a".into(), b"x".to_vec(), None), Err(Error::Conflict)));
+        assert!(matches!(state.set("b".into(), b"x".to_vec(), Some(1)), Err(Error::Conflict)));
+        assert_eq!(state.set("a".into(), b"new".to_vec(), Some(1)).unwrap(), 2);
+        assert_eq!(state.get("a").unwrap().value, b"new");
+        state.delete("a".into(), 2).unwrap();
+        assert!(state.get("a").is_none());
+        assert_eq!(state.set("a".into(), b"again".to_vec(), None).unwrap(), 1);
+        assert_eq!(state.into_writes().len(), 1);
+    }
+
+    #[test]
+    fn quota_counts_what_is_kept() {
+        let mut state = view(&[("a", "x")]);
+        let most = QUOTA - 2 - 1;
+        assert_eq!(state.set("b".into(), vec![0; most], None).unwrap(), 1);
+        assert!(matches!(state.set("c".into(), vec![], None), Err(Error::Quota(_))));
+        state.delete("a".into(), 1).unwrap();
+        assert_eq!(state.set("c".into(), vec![0], None).unwrap(), 1);
+    }
+
+    #[test]
+    fn without_a_grant_nothing_is_written() {
+        let mut state = StateView::new(None, false);
+        let error = state.set("a".into(), vec![], None).unwrap_err();
+        assert!(matches!(error, Error::Invalid(text) if text.contains("not granted")));
+        assert!(state.into_writes().is_empty());
+    }
+}
