@@ -9,10 +9,13 @@ use super::catalogue::Loaded;
 use super::host::Inner;
 use super::kind::Kind;
 use super::log::clip;
-use super::probe::{MAX_TEXT, NodeArg, check_size, config_fault, denied_fault, lines, millis, one_line};
+use super::probe::{MAX_TEXT, NodeArg, config_fault, denied_fault, lines, millis, one_line};
 use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
 use crate::check::outcome::{ActionFailure, ActionJob, ActionOutcome, ActionReport, Fault, FaultKind};
 use crate::clock::Timestamp;
+
+/// Bytes of the summary's share.
+const MAX_SUMMARY: usize = 4 << 10;
 
 /// `action.context`.
 #[derive(ComponentType, Lower)]
@@ -97,10 +100,11 @@ impl Inner {
         let mut data = store.into_data();
         data.collect_output();
         let verdict = match result {
-            Ok((Ok(report),)) => match check_size(&report.summary, &report.details) {
-                Ok(()) => Ok(ActionReport { summary: one_line(report.summary), details: lines(report.details) }),
-                Err(fault) => Err(ActionFailure::Fault(fault)),
-            },
+            // A command may print more than a report holds: cut, not refused.
+            Ok((Ok(report),)) => Ok(ActionReport {
+                summary: one_line(clip(&report.summary, MAX_SUMMARY).to_owned()),
+                details: lines(clip(&report.details, MAX_TEXT - MAX_SUMMARY).to_owned()),
+            }),
             Ok((Err(error),)) => Err(match error {
                 ActionError::Config(problem) => ActionFailure::Fault(config_fault(&problem)),
                 ActionError::Denied(what) => ActionFailure::Fault(denied_fault(&what)),

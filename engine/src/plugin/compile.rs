@@ -214,7 +214,7 @@ fn compile_stdin() -> Result<Vec<u8>, String> {
 
 /// wasmtime's words, with a plain beginning where the cause is common.
 fn explain(error: &str) -> String {
-    if error.contains("unexpected end") || error.contains("unexpected-end") {
+    if error.contains("unexpected end") || error.contains("unexpected-end") || error.contains("out of bounds") {
         format!("truncated or damaged: the file ends in the middle ({error})")
     } else if error.contains("exceeds") || error.contains("too many") || error.contains("limit") {
         format!("beyond a limit of the engine: {error}")

@@ -243,6 +243,7 @@ impl Client {
         progress.enter(Phase::Send);
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(MAX_HEADERS_SIZE)
+            .max_header_size(MAX_HEADERS_SIZE)
             .max_headers(MAX_HEADER_COUNT)
             .handshake(TokioIo::new(io))
             .await

@@ -155,7 +155,7 @@ impl ParserInstance {
     pub async fn parse(&mut self, batch: LineBatch) -> Result<Parsed, Fault> {
         self.batches += 1;
         self.bytes += batch.text.len() as u64;
-        self.step(Some(batch)).await
+        self.step(Call::Parse(batch)).await
     }
 
     /// Whatever is held back, now. `received` dates records without a time.
@@ -163,7 +163,7 @@ impl ParserInstance {
     /// # Errors
     /// A fault; the instance is of no more use then.
     pub async fn flush(&mut self, received: Timestamp) -> Result<Parsed, Fault> {
-        self.step_flush(received).await
+        self.step(Call::Flush(received)).await
     }
 
     /// True when the caller should flush it and make a new one.
@@ -171,32 +171,26 @@ impl ParserInstance {
         self.running.is_none() || self.batches >= RECYCLE_BATCHES || self.bytes >= RECYCLE_BYTES
     }
 
-    async fn step(&mut self, batch: Option<LineBatch>) -> Result<Parsed, Fault> {
-        let batch = batch.unwrap_or_default();
+    /// Runs one call on the guests' threads. The guest is used again unless it
+    /// trapped or broke the contract; what it says itself leaves it whole.
+    async fn step(&mut self, call: Call) -> Result<Parsed, Fault> {
         let mut running = self.running.take().ok_or_else(dead)?;
         let work = async move {
-            let result = running.parse(&batch).await;
+            let result = running.call(call).await;
             (running, result)
         };
         let (running, result) = on(&self.handle, work).await.ok_or_else(dead)?;
-        if result.is_ok() {
+        if !matches!(&result, Err(fault) if !matches!(fault.kind, FaultKind::Failed | FaultKind::Config)) {
             self.running = Some(running);
         }
         result
     }
+}
 
-    async fn step_flush(&mut self, received: Timestamp) -> Result<Parsed, Fault> {
-        let mut running = self.running.take().ok_or_else(dead)?;
-        let work = async move {
-            let result = running.flush(received).await;
-            (running, result)
-        };
-        let (running, result) = on(&self.handle, work).await.ok_or_else(dead)?;
-        if result.is_ok() {
-            self.running = Some(running);
-        }
-        result
-    }
+/// What a parser is asked to do.
+enum Call {
+    Parse(LineBatch),
+    Flush(Timestamp),
 }
 
 fn dead() -> Fault {
@@ -220,6 +214,13 @@ impl Running {
         // A parser's log is not shown; it must not fill up either.
         data.log = Default::default();
         self.store.set_epoch_deadline(1);
+    }
+
+    async fn call(&mut self, call: Call) -> Result<Parsed, Fault> {
+        match call {
+            Call::Parse(batch) => self.parse(&batch).await,
+            Call::Flush(received) => self.flush(received).await,
+        }
     }
 
     async fn parse(&mut self, batch: &LineBatch) -> Result<Parsed, Fault> {

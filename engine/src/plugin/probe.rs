@@ -16,7 +16,7 @@ use super::manifest::{Manifest, is_metric_name};
 use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
 use super::secrets::Redactor;
 use crate::check::outcome::{
-    Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLogLine, State, StateEntry,
+    Digest, Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLogLine, State, StateEntry,
 };
 
 /// Summary and details together, in bytes.
@@ -89,6 +89,47 @@ impl Inner {
             state_writes: Vec::new(),
             log: Vec::new(),
         }
+    }
+
+    /// What wasmtime alone takes, for the benchmark.
+    pub async fn bare_runs(&self, digest: &Digest, runs: usize) -> wasmtime::Result<Vec<Duration>> {
+        let Ok(loaded) = self.plugin(digest, Kind::Probe) else { return Ok(Vec::new()) };
+        let node = NodeInfo { name: "n".into(), address: "127.0.0.1".into(), labels: Default::default() };
+        let mut times = Vec::with_capacity(runs);
+        for _ in 0..runs {
+            let setup = RunSetup {
+                timeout: Duration::from_secs(5),
+                length: Duration::from_secs(6),
+                memory: u64::MAX,
+                grants: Arc::default(),
+                node: None,
+                state: None,
+                dry_run: false,
+                fuel: HOSTCALL_FUEL,
+            };
+            let data = self.store(setup).into_data();
+            let request = RequestArg {
+                check: "bench",
+                node: NodeArg::new(&node),
+                config: "{}",
+                now: 0,
+                deadline: 0,
+                timeout_ms: 5_000,
+                attempt: 1,
+            };
+            let begun = std::time::Instant::now();
+            let mut store = wasmtime::Store::new(&self.catalogue.wasm.engine, data);
+            store.epoch_deadline_async_yield_and_update(1);
+            store.set_epoch_deadline(1);
+            let instance = loaded.pre.instantiate_async(&mut store).await?;
+            let check: TypedFunc<(RequestArg<'_>,), CheckResult> =
+                instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
+            let result = check.call_async(&mut store, (request,)).await?;
+            drop(store);
+            drop(result);
+            times.push(begun.elapsed());
+        }
+        Ok(times)
     }
 
     async fn check(&self, loaded: &Loaded, job: &Job, now: i64) -> Ended {

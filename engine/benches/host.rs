@@ -1,0 +1,156 @@
+//! What a run costs: a bare instantiate and call against `run_probe`, and HTTP
+//! probes a second.
+//!
+//! `cargo bench --bench host`; needs `plugins/build.sh`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bellwether::check::outcome::{
+    Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, SeriesId,
+};
+use bellwether::clock::{SystemClock, Timestamp};
+use bellwether::config::spec::GrantsSpec;
+use bellwether::plugin::{CompilerConfig, Host, HostConfig, Settings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::task::TaskTracker;
+
+const RUNS: usize = 20_000;
+
+fn main() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let host = Arc::new(
+        Host::new(HostConfig {
+            data_dir: dir.path().to_owned(),
+            cache_dir: dir.path().join("code"),
+            compiler: CompilerConfig {
+                exe: env!("CARGO_BIN_EXE_bellwether").into(),
+                timeout: Duration::from_secs(60),
+                max_size: 64 << 20,
+            },
+            max_in_flight: 20_000,
+            max_memory: 256 << 20,
+            settings: Settings::default(),
+            resolver: None,
+            extra_roots: Vec::new(),
+            clock: Arc::new(SystemClock),
+        })
+        .expect("a host"),
+    );
+    let outside = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let install = |name: &str| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../plugins/dist").join(format!("{name}.wasm"));
+        let bytes = std::fs::read(&path).expect("plugins/build.sh has run");
+        outside.block_on(host.install(bytes, |_| {})).expect(name).digest
+    };
+    println!("runs that fit at the same time: {}", host.capacity());
+    let noop = install("testing/noop");
+    let http = install("http");
+
+    let bare = {
+        let host = Arc::clone(&host);
+        let digest = noop.clone();
+        on_guests(&host.clone(), async move { host.bare_runs(&digest, RUNS).await })
+    };
+    report("bare instantiate and call", bare);
+
+    let inside = {
+        let (shared, job) = (Arc::clone(&host), job(&noop, "{}"));
+        on_guests(&host, async move {
+            let mut times = Vec::with_capacity(RUNS);
+            for _ in 0..RUNS {
+                let begun = Instant::now();
+                shared.run_probe(job.clone()).await.verdict.expect("a report");
+                times.push(begun.elapsed());
+            }
+            times
+        })
+    };
+    report("run_probe on the guests' runtime", inside);
+
+    let across = outside.block_on(async {
+        let job = job(&noop, "{}");
+        let mut times = Vec::with_capacity(RUNS);
+        for _ in 0..RUNS {
+            let begun = Instant::now();
+            host.run_probe(job.clone()).await.verdict.expect("a report");
+            times.push(begun.elapsed());
+        }
+        times
+    });
+    report("run_probe from another runtime", across);
+    throughput("no-op probes", &host, &outside, &job(&noop, "{}"), 200_000, 64);
+
+    let tracker = TaskTracker::new();
+    let listener = outside.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let serving = tracker.clone();
+    tracker.spawn_on(
+        async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                serving.spawn(async move {
+                    let mut request = [0; 2048];
+                    let _ = stream.read(&mut request).await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
+                });
+            }
+        },
+        outside.handle(),
+    );
+    let config = format!("{{\"url\":\"http://{address}/\"}}");
+    throughput("http probes", &host, &outside, &job(&http, &config), 20_000, 64);
+}
+
+fn job(plugin: &Digest, config: &str) -> Job {
+    Job {
+        spec: Arc::new(JobSpec {
+            series: SeriesId(1),
+            check: "bench".into(),
+            node: Arc::new(NodeInfo { name: "n".into(), address: "127.0.0.1".into(), labels: Default::default() }),
+            plugin: plugin.clone(),
+            config: config.into(),
+            grants: Arc::new(GrantsSpec { net: vec!["node".into()], ..GrantsSpec::default() }),
+            limits: RunLimits { memory: 64 << 20, timeout: Duration::from_secs(5) },
+        }),
+        scheduled: Timestamp::default(),
+        attempt: 1,
+        cause: Cause::Schedule,
+        state: Arc::default(),
+    }
+}
+
+fn on_guests<T: Send + 'static>(host: &Host, work: impl Future<Output = T> + Send + 'static) -> T {
+    let (send, receive) = std::sync::mpsc::channel();
+    TaskTracker::new().spawn_on(async move { send.send(work.await) }, host.handle());
+    receive.recv().expect("the work ends")
+}
+
+fn report(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |share: f64| times[(times.len() as f64 * share) as usize].as_nanos() as f64 / 1_000.0;
+    println!("{what}: p50 {:.1} µs, p99 {:.1} µs", at(0.5), at(0.99));
+}
+
+fn throughput(what: &str, host: &Arc<Host>, outside: &tokio::runtime::Runtime, job: &Job, runs: u64, wide: usize) {
+    let left = Arc::new(AtomicU64::new(runs));
+    let tracker = TaskTracker::new();
+    let begun = Instant::now();
+    for _ in 0..wide {
+        let (host, job, left) = (Arc::clone(host), job.clone(), Arc::clone(&left));
+        let handle = host.handle().clone();
+        tracker.spawn_on(
+            async move {
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+                    let report = host.run_probe(job.clone()).await.verdict.expect("a report");
+                    assert_eq!(report.state.as_str(), "ok", "{}", report.summary);
+                }
+            },
+            &handle,
+        );
+    }
+    tracker.close();
+    outside.block_on(tracker.wait());
+    println!("{what}: {:.0} a second with {wide} at a time", runs as f64 / begun.elapsed().as_secs_f64());
+}
