@@ -16,7 +16,7 @@ use super::problem::{Origins, Place, Problem};
 /// Greatest size of one file in bytes.
 const MAX_FILE: u64 = 16 << 20;
 /// Greatest number of values in one file, aliases counted as often as used.
-const MAX_NODES: usize = 2_000_000;
+const MAX_NODES: usize = 500_000;
 /// Greatest nesting.
 const MAX_DEPTH: usize = 64;
 
@@ -552,7 +552,7 @@ mod tests {
             let items = vec![format!("*a{}", i - 1); 10].join(", ");
             text.push_str(&format!("a{i}: &a{i} [{items}]\n"));
         }
-        assert!(errors(&text).contains("expected at most 2000000 values"));
+        assert!(errors(&text).contains("expected at most 500000 values"));
         let deep = format!("a: {}{}", "[".repeat(100), "]".repeat(100));
         assert!(errors(&deep).contains("levels of nesting"));
     }

@@ -204,6 +204,14 @@ pub(super) fn describe(value: &Value) -> String {
 
 /// Serde's message in our words: what was expected, what was found.
 fn explain(path: String, message: &str) -> Problem {
+    // Whoever writes a secret in clear here should not find it in a log as well.
+    let secret = path.starts_with("secrets.") || path.starts_with("smtp.password");
+    if secret && !message.starts_with("unknown field") && !message.starts_with("missing") {
+        return Problem::new(
+            path,
+            "expected { env: NAME } or { file: PATH }, found something else",
+        );
+    }
     let quoted = |text: &str| -> Vec<String> {
         text.split('`')
             .skip(1)
@@ -252,6 +260,7 @@ fn explain(path: String, message: &str) -> Problem {
             let found = found
                 .replace("string ", "the text ")
                 .replace("integer ", "the number ");
+            let found = found.replace('`', "");
             let expected = match expected {
                 "a string" => "a text",
                 "a sequence" => "a list",

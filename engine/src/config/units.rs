@@ -6,8 +6,23 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// Reads a text and says what was wanted where there is something else.
+struct TextVisitor<T>(&'static str, std::marker::PhantomData<T>);
+
+impl<T: FromStr<Err = String>> de::Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 macro_rules! text_serde {
-    ($type:ty) => {
+    ($type:ty, $expected:literal) => {
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.collect_str(self)
@@ -15,8 +30,7 @@ macro_rules! text_serde {
         }
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(d)?;
-                text.parse().map_err(de::Error::custom)
+                d.deserialize_str(TextVisitor($expected, std::marker::PhantomData))
             }
         }
     };
@@ -77,7 +91,7 @@ impl fmt::Display for Span {
         write!(f, "{}{name}", micros / unit)
     }
 }
-text_serde!(Span);
+text_serde!(Span, "a duration such as 500ms, 10s, 5m, 2h or 30d");
 
 /// A number of bytes: `512KiB`, `64MiB`, `1GiB`, `1000B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,7 +128,7 @@ impl fmt::Display for Bytes {
         write!(f, "{}{name}", self.0 / unit)
     }
 }
-text_serde!(Bytes);
+text_serde!(Bytes, "a size such as 512KiB or 64MiB");
 
 /// A share in hundredths of a percent: `25%`, `0.5%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,7 +165,7 @@ impl fmt::Display for Percent {
         write!(f, "{}%", f64::from(self.0) / 100.0)
     }
 }
-text_serde!(Percent);
+text_serde!(Percent, "a share such as 25%");
 
 /// At most `count` in any window of `per`: `3/h`, `10/m`, `1/30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -193,7 +207,7 @@ impl fmt::Display for Rate {
         }
     }
 }
-text_serde!(Rate);
+text_serde!(Rate, "a rate such as 3/h, 10/m or 1/30m");
 
 #[cfg(test)]
 mod tests {

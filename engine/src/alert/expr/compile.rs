@@ -453,7 +453,11 @@ impl Compiler<'_> {
             node,
             format!("expected one of ok, warning, critical, unknown for a state, found {word:?}"),
         );
-        error.suggestion = closest(word, STATES.map(State::as_str)).map(str::to_owned);
+        error.suggestion = match word.to_lowercase().as_str() {
+            "down" | "crit" | "error" | "failed" | "failing" => Some("critical".to_owned()),
+            "up" | "healthy" | "passing" => Some("ok".to_owned()),
+            word => closest(word, STATES.map(State::as_str)).map(str::to_owned),
+        };
         Err(error)
     }
 

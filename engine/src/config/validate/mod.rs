@@ -133,13 +133,12 @@ impl<'a> Validator<'a> {
         path: &str,
         what: &str,
         name: &str,
-        mut known: impl Iterator<Item = &'n str> + Clone,
+        known: impl Iterator<Item = &'n str> + Clone,
     ) {
-        let suggestion = closest(name, known.clone());
-        if !known.any(|one| one == name) {
+        if !known.clone().any(|one| one == name) {
             let message = format!("expected the name of a {what}, found {name:?}, which is none");
             self.problems
-                .push(Problem::new(path, message).suggest(suggestion));
+                .push(Problem::new(path, message).suggest(closest(name, known)));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Plugins, nodes, contacts, remediations and log sources.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,6 +66,7 @@ impl Validator<'_> {
 
     pub(super) fn nodes(&mut self, config: &mut Config) {
         let spec = self.spec;
+        let names: HashSet<&str> = spec.nodes.iter().map(|n| n.name.as_str()).collect();
         for (i, node) in spec.nodes.iter().enumerate() {
             let path = format!("nodes[{i}]");
             let address = &node.address;
@@ -93,13 +94,9 @@ impl Validator<'_> {
                         path,
                         format!("expected another node, found {parent:?} itself"),
                     );
-                } else {
-                    self.reference(
-                        &path,
-                        "node",
-                        parent,
-                        spec.nodes.iter().map(|n| n.name.as_str()),
-                    );
+                } else if !names.contains(parent.as_str()) {
+                    let known = spec.nodes.iter().map(|n| n.name.as_str());
+                    self.reference(&path, "node", parent, known);
                 }
             }
             let info = Arc::new(NodeInfo {
