@@ -115,3 +115,45 @@ impl WriteLock {
         self.0.close().await.expect("close");
     }
 }
+
+/// A running recorder whose pipeline does nothing.
+pub(crate) struct Lane {
+    pub(crate) handle: crate::recorder::Handle<()>,
+    pub(crate) stop: tokio_util::sync::CancellationToken,
+    pub(crate) task: tokio::task::JoinHandle<()>,
+}
+
+impl Lane {
+    /// Hands the writer to a recorder.
+    pub(crate) fn start(writer: Writer) -> Self {
+        let (recorder, handle) = crate::recorder::Recorder::new(
+            writer,
+            Box::new(|_, _| Changes::default()),
+            Box::new(|_| {}),
+            crate::clock::TestClock::new(Timestamp(0)),
+            crate::live::LiveView::new(),
+            tokio::sync::broadcast::channel(1).0,
+            crate::recorder::Limits::default(),
+        );
+        let stop = tokio_util::sync::CancellationToken::new();
+        let task = tokio_util::task::TaskTracker::new().spawn(recorder.run(stop.clone()));
+        Self { handle, stop, task }
+    }
+
+    /// Commits rows through the recorder's connection.
+    pub(crate) async fn commit(&self, changes: Changes) {
+        self.handle
+            .write(move |conn| {
+                let changes = changes.clone();
+                Box::pin(async move { super::write::write(conn, &changes).await })
+            })
+            .await
+            .expect("commit");
+    }
+
+    /// Ends it.
+    pub(crate) async fn end(self) {
+        self.stop.cancel();
+        self.task.await.expect("recorder");
+    }
+}
