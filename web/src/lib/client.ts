@@ -28,8 +28,8 @@ export const client = {
   chart: (check: string, node: string, query: Query, s?: Signal) =>
     http.get<T.ChartData>(p`/series/${check}/${node}/chart`, query, s),
   strip: (check: string, node: string, query: Query, s?: Signal) => http.get<T.Strip>(p`/series/${check}/${node}/strip`, query, s),
-  seriesTimeline: (check: string, node: string, s?: Signal) =>
-    http.get<T.Page<T.TimelineEntry>>(p`/series/${check}/${node}/timeline`, {}, s),
+  seriesTimeline: (check: string, node: string, query: Query, s?: Signal) =>
+    http.get<T.Page<T.TimelineEntry>>(p`/series/${check}/${node}/timeline`, query, s),
 
   list: <K extends T.Kind>(kind: K, query: Query = {}, s?: Signal) => http.get<T.Page<T.Obj<T.Specs[K]>>>(`/${kind}`, query, s),
   object: <K extends T.Kind>(kind: K, name: string, s?: Signal) =>
@@ -50,6 +50,8 @@ export const client = {
   alerts: (query: Query, s?: Signal) => http.get<T.Page<T.Alert>>('/alerts', query, s),
   alert: (id: string | number, s?: Signal) => http.get<T.AlertDetail>(p`/alerts/${id}`, {}, s),
   retryDelivery: (id: number) => http.post<void>(p`/outbox/${id}/retry`),
+
+  decideRepair: (run: number, approve: boolean) => http.post<void>(p`/action_runs/${run}/decide`, { approve }),
 
   plugins: (s?: Signal) => http.get<T.Page<T.Plugin>>('/plugins', {}, s),
   plugin: (name: string, s?: Signal) => http.get<T.PluginDetail>(p`/plugins/${name}`, {}, s),

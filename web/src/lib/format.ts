@@ -3,6 +3,7 @@ import type { Micros, Series, State } from './types';
 
 const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const clockTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const logTime = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 const dayTime = new Intl.DateTimeFormat(undefined, { weekday: 'short', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 export const toDate = (us: Micros) => new Date(us / 1000);
@@ -10,7 +11,7 @@ export const full = (us: Micros) => absolute.format(toDate(us));
 export const time = (us: Micros) => clockTime.format(toDate(us));
 export const dayAndTime = (us: Micros) => dayTime.format(toDate(us));
 /** Milliseconds matter in logs. */
-export const precise = (us: Micros) => `${time(us)}.${String(Math.floor(us / 1000) % 1000).padStart(3, '0')}`;
+export const precise = (us: Micros) => `${logTime.format(toDate(us))}.${String(Math.floor(us / 1000) % 1000).padStart(3, '0')}`;
 
 const STEPS: [number, string][] = [
   [86_400, 'd'],

@@ -35,6 +35,7 @@ function open() {
     timer = setTimeout(open, wait);
     wait = Math.min(wait * 2, 15_000);
   };
+  source.addEventListener('resync', () => tell({ type: 'resync' }));
   source.addEventListener('change', (message) => {
     try {
       tell(JSON.parse(message.data) as LiveEvent);

@@ -15,19 +15,22 @@ export interface Resource<T> {
 const PAUSE = 1000;
 
 export function resource<T>(
-  fetcher: (signal: AbortSignal) => Promise<T>,
+  /** `again`: the same inputs as before, asked for once more. */
+  fetcher: (signal: AbortSignal, again: boolean) => Promise<T>,
   options: { on?: (event: LiveEvent) => boolean; every?: number } = {},
 ): Resource<T> {
+  let asked = 0;
   let data = $state.raw<T>();
   let error = $state.raw<ApiError | null>(null);
   let loading = $state(true);
   let nonce = $state(0);
 
   $effect(() => {
-    void nonce;
+    const again = nonce !== asked;
+    asked = nonce;
     const control = new AbortController();
     untrack(() => (loading = true));
-    fetcher(control.signal).then(
+    fetcher(control.signal, again).then(
       (value) => {
         if (control.signal.aborted) return;
         data = value;
@@ -98,46 +101,55 @@ export interface Paged<T> {
   reload(): void;
 }
 
-/** A list by cursor: the first page follows live events, further ones are appended on demand. */
+/** A list by cursor: pages are appended on demand; live events reload as many as are shown. */
 export function paged<T>(
   fetcher: (cursor: string | undefined, signal?: AbortSignal) => Promise<Page<T>>,
   options: { on?: (event: LiveEvent) => boolean; every?: number } = {},
 ): Paged<T> {
-  const first = resource((signal) => fetcher(undefined, signal), options);
-  let rest = $state.raw<T[]>([]);
-  let next = $state.raw<string | null>(null);
+  let pages = 1;
   let busy = $state(false);
   let failed = $state.raw<ApiError | null>(null);
+  let all = $state.raw<Page<T> | undefined>();
+  const first = resource(async (signal, again) => {
+    if (!again) pages = 1;
+    let page = await fetcher(undefined, signal);
+    const items = [...page.items];
+    for (let n = 1; n < pages && page.next !== null; n++) {
+      page = await fetcher(page.next, signal);
+      items.push(...page.items);
+    }
+    return { items, next: page.next };
+  }, options);
   $effect(() => {
-    const page = first.data;
-    untrack(() => {
-      rest = [];
-      next = page?.next ?? null;
-    });
+    all = first.data;
   });
   return {
     get items() {
-      return rest.length ? [...(first.data?.items ?? []), ...rest] : (first.data?.items ?? []);
+      return all?.items ?? [];
     },
     get more() {
-      return next !== null;
+      return !!all && all.next !== null;
     },
     get loading() {
       return first.loading || busy;
     },
     get ready() {
-      return first.data !== undefined;
+      return all !== undefined;
     },
     get error() {
       return first.error ?? failed;
     },
     async loadMore() {
-      if (busy || next === null) return;
+      if (busy || !all || all.next === null) return;
       busy = true;
+      const before = all;
       try {
-        const page = await fetcher(next);
-        rest = [...rest, ...page.items];
-        next = page.next;
+        const page = await fetcher(all.next);
+        // A reload in between has the newer rows; the person asks again.
+        if (all === before) {
+          all = { items: [...before.items, ...page.items], next: page.next };
+          pages++;
+        }
         failed = null;
       } catch (cause) {
         failed = cause instanceof ApiError ? cause : new ApiError(0, 'client', String(cause));

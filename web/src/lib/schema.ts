@@ -71,4 +71,12 @@ export function readSchema(schema: JsonObject | string | undefined | null): Sche
 }
 
 /** `expect_status` as `Expect status`. */
-export const label = (name: string, schema: Schema) => schema.title ?? name.replaceAll('_', ' ').replace(/^./, (c) => c.toUpperCase());
+export function label(name: string, schema: Schema): string {
+  if (schema.title) return schema.title;
+  const words: Record<string, string> = { json: 'JSON', tls: 'TLS', url: 'URL', http: 'HTTP', dns: 'DNS', id: 'ID', ms: '(ms)', gt: 'greater than', ge: 'at least', lt: 'less than', le: 'at most' };
+  const text = name
+    .split('_')
+    .map((word) => words[word] ?? word)
+    .join(' ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

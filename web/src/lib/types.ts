@@ -196,6 +196,8 @@ export interface Result {
   metrics: Record<string, number>;
 }
 export interface SeriesDetail extends Series {
+  /** False: only its history is left. */
+  configured?: boolean;
   results: Result[];
   alerts: Alert[];
   metrics: { name: string; unit: string }[];
@@ -248,9 +250,9 @@ export interface OutboxItem {
   attempts: number;
   created_at: Micros;
   next_at?: Micros | null;
-  sent_at?: Micros | null;
+  done_at?: Micros | null;
+  /** What the mail server said last, or why it was not reached. */
   reply?: string | null;
-  error?: string | null;
 }
 export interface ActionRun {
   id: number;
@@ -358,8 +360,6 @@ export interface Mail {
   in_reply_to: string | null;
   text: string;
   html: string | null;
-  /** Address of the HTML part with a policy of its own, where the engine has one. */
-  html_url?: string | null;
 }
 
 export interface User {
@@ -381,11 +381,11 @@ export interface Token {
 }
 export interface AuditEntry {
   ts: Micros;
-  user?: string | null;
-  actor?: string | null;
+  id: number;
+  actor: string;
   action: string;
-  object?: string | null;
-  detail?: string | null;
+  subject: string;
+  detail: Json;
 }
 
 export interface RuleTest {
