@@ -101,6 +101,40 @@ fn main() {
     );
     let config = format!("{{\"url\":\"http://{address}/\"}}");
     throughput("http probes", &host, &outside, &job(&http, &config), 20_000, 64);
+
+    // The backlog takes the connections; nobody accepts them.
+    let silent = outside.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        socket.listen(4096).expect("a listener")
+    });
+    let config = format!("{{\"url\":\"http://{}/\"}}", silent.local_addr().expect("an address"));
+    hanging(&host, &outside, &job(&http, &config), 2_000);
+}
+
+/// What runs cost that wait on a target that never answers.
+fn hanging(host: &Arc<Host>, outside: &tokio::runtime::Runtime, job: &Job, runs: usize) {
+    let status = |key: &str| {
+        let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("0").to_owned();
+        line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().unwrap_or(0)
+    };
+    let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap_or_default().lines().count();
+    let (resident, maps) = (status("VmRSS:"), mappings());
+    let tracker = TaskTracker::new();
+    for _ in 0..runs {
+        let (host, job) = (Arc::clone(host), job.clone());
+        let handle = host.handle().clone();
+        tracker.spawn_on(async move { host.run_probe(job).await.verdict.expect("a report") }, &handle);
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    println!(
+        "{runs} runs that hang: {} KiB and {:.1} mappings each",
+        status("VmRSS:").saturating_sub(resident) / runs as u64,
+        mappings().saturating_sub(maps) as f64 / runs as f64,
+    );
+    tracker.close();
+    outside.block_on(tracker.wait());
 }
 
 fn job(plugin: &Digest, config: &str) -> Job {

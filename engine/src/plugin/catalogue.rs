@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use wasmtime::component::{InstancePre, Linker};
-use wasmtime::component::HasSelf;
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use super::bindings::bellwether::plugin as interfaces;
 use super::cache::{Files, deserialize, short};
@@ -127,10 +126,15 @@ impl Catalogue {
         let exports = kind::exports(engine, &component).map_err(InstallError::Refused)?;
         kind::check_imports(engine, &component).map_err(InstallError::Refused)?;
         let uses_wasi = component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
-        let pre = self.linker.instantiate_pre(&component).map_err(|error| {
+        let pre = self.link(&component).map_err(|error| {
             InstallError::Refused(format!("imports something that this version of the engine does not have: {error:#}"))
         })?;
         Ok(Candidate { digest, pre, exports, uses_wasi, size: bytes.len() as u64, compile, code })
+    }
+
+    /// A component with everything it imports.
+    pub fn link(&self, component: &Component) -> wasmtime::Result<InstancePre<RunData>> {
+        self.linker.instantiate_pre(component)
     }
 
     /// Keeps a described plugin on disk and takes it into use.

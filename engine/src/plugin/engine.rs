@@ -20,9 +20,7 @@ const MEMORY_GUARD: u64 = 32 << 20;
 const WASM_STACK: usize = 1 << 20;
 const FIBER_STACK: usize = 2 << 20;
 
-/// Core instances, memories and tables of one component. Measured: Rust, C and
-/// Zig components take 1 memory, 2 tables and 3 core instances, JavaScript
-/// (QuickJS) and Python up to 4, 8 and 24.
+/// Core instances, memories and tables of one component.
 pub const MAX_CORE_INSTANCES: u32 = 64;
 pub const MAX_MEMORIES: u32 = 8;
 pub const MAX_TABLES: u32 = 32;

@@ -2,7 +2,6 @@
 //! on a runtime of their own.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,6 @@ use ipnet::IpNet;
 use parking_lot::{Mutex, RwLock};
 use rustls_pki_types::CertificateDer;
 use tokio::runtime::{Handle, Runtime};
-use tokio_util::task::TaskTracker;
 use wasmtime::Store;
 
 use super::cache::{Files, short};
@@ -19,6 +17,7 @@ use super::catalogue::{Candidate, Catalogue, InstallError, InstallPhase, Install
 use super::compile::{Compiler, CompilerConfig};
 use super::engine::WasmEngine;
 use super::egress::Egress;
+use super::guests::Guests;
 use super::kind::Kind;
 use super::manifest::Manifest;
 use super::resolve::{self, Resolve};
@@ -85,28 +84,12 @@ pub struct HostConfig {
     pub clock: SharedClock,
 }
 
-/// Spawns the background parts of connections, so that they end with the host.
-#[derive(Clone)]
-pub(super) struct Spawner {
-    tracker: TaskTracker,
-    handle: Handle,
-}
-
-impl<F> hyper::rt::Executor<F> for Spawner
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        self.tracker.spawn_on(future, &self.handle);
-    }
-}
-
 /// What runs share.
 pub(super) struct Shared {
     settings: RwLock<Arc<Settings>>,
     resolver: Arc<dyn Resolve>,
     pub tls: Arc<Tls>,
-    pub spawner: Spawner,
+    pub guests: Guests,
     pub clock: SharedClock,
 }
 
@@ -130,8 +113,7 @@ pub(super) struct Inner {
 /// any runtime.
 pub struct Host {
     inner: Arc<Inner>,
-    handle: Handle,
-    tracker: TaskTracker,
+    guests: Guests,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -149,19 +131,18 @@ impl Host {
             .enable_all()
             .build()
             .map_err(|error| format!("the runtime of the plugins does not start: {error}"))?;
-        let (handle, tracker) = (runtime.handle().clone(), TaskTracker::new());
+        let guests = Guests::new(runtime.handle().clone());
         let shared = Shared {
             settings: RwLock::new(Arc::new(config.settings)),
             resolver: config.resolver.unwrap_or_else(resolve::system),
             tls: Arc::new(Tls::new(config.extra_roots)),
-            spawner: Spawner { tracker: tracker.clone(), handle: handle.clone() },
+            guests: guests.clone(),
             clock: config.clock,
         };
         let catalogue = Catalogue::new(wasm, Compiler::new(config.compiler), files)?;
         Ok(Self {
             inner: Arc::new(Inner { catalogue, shared: Arc::new(shared) }),
-            handle,
-            tracker,
+            guests,
             runtime: Mutex::new(Some(runtime)),
         })
     }
@@ -174,7 +155,7 @@ impl Host {
     /// The guests' runtime. A task spawned there calls [`Host::run_probe`]
     /// without crossing threads.
     pub fn handle(&self) -> &Handle {
-        &self.handle
+        self.guests.handle()
     }
 
     /// Replaces deny list, commands and secrets; runs that begin after this use
@@ -194,7 +175,7 @@ impl Host {
         phase: impl Fn(InstallPhase) + Send + Sync + 'static,
     ) -> Result<Installed, InstallError> {
         let inner = Arc::clone(&self.inner);
-        self.on_guests(async move { inner.install(&bytes, &phase).await }).await.unwrap_or_else(|| Err(ended()))
+        self.guests.run(async move { inner.install(&bytes, &phase).await }).await.unwrap_or_else(|| Err(ended()))
     }
 
     /// Loads a stored plugin, compiling it again where the cache does not have
@@ -211,7 +192,7 @@ impl Host {
             let bytes = inner.catalogue.stored(&digest)?;
             inner.install(&bytes, &|_| {}).await
         };
-        self.on_guests(load).await.unwrap_or_else(|| Err(ended()))
+        self.guests.run(load).await.unwrap_or_else(|| Err(ended()))
     }
 
     /// Removes a plugin from memory and disk.
@@ -234,13 +215,13 @@ impl Host {
 
     /// Runs a check. Never fails: whatever goes wrong is in the outcome.
     pub async fn run_probe(&self, job: Job) -> Outcome {
-        if self.is_here() {
+        if self.guests.is_here() {
             return self.inner.run_probe(job).await;
         }
         let inner = Arc::clone(&self.inner);
         let spare = job.clone();
         let run = async move { inner.run_probe(job).await };
-        match self.on_guests(run).await {
+        match self.guests.run(run).await {
             Some(outcome) => outcome,
             None => self.inner.lost_probe(spare),
         }
@@ -250,7 +231,7 @@ impl Host {
     pub async fn run_action(&self, job: ActionJob) -> ActionOutcome {
         let (id, started) = (job.id, self.inner.shared.clock.now());
         let inner = Arc::clone(&self.inner);
-        match self.on_guests(async move { inner.run_action(job).await }).await {
+        match self.guests.run(async move { inner.run_action(job).await }).await {
             Some(outcome) => outcome,
             None => super::action::lost(id, started, self.inner.shared.clock.now()),
         }
@@ -267,8 +248,8 @@ impl Host {
         limits: RunLimits,
     ) -> Result<super::parser::ParserInstance, Fault> {
         let (inner, digest) = (Arc::clone(&self.inner), digest.clone());
-        let handle = self.handle.clone();
-        self.on_guests(async move { inner.new_parser(&digest, &config, limits, handle).await })
+        self.guests
+            .run(async move { inner.new_parser(&digest, &config, limits).await })
             .await
             .unwrap_or_else(|| Err(Fault::new(FaultKind::Engine, "the plugin host has ended")))
     }
@@ -276,7 +257,7 @@ impl Host {
     /// Sends a notification.
     pub async fn notify(&self, job: super::notifier::NotifyJob) -> super::notifier::NotifyOutcome {
         let inner = Arc::clone(&self.inner);
-        match self.on_guests(async move { inner.notify(job).await }).await {
+        match self.guests.run(async move { inner.notify(job).await }).await {
             Some(outcome) => outcome,
             None => Err(super::notifier::NotifyFailure::Fault(Fault::new(
                 FaultKind::Engine,
@@ -295,52 +276,15 @@ impl Host {
     /// Ends the host: runs in flight are dropped, later ones are engine faults.
     /// Does not block and may be called anywhere.
     pub fn shutdown(&self) {
-        self.tracker.close();
         if let Some(runtime) = self.runtime.lock().take() {
             runtime.shutdown_background();
         }
-    }
-
-    fn is_here(&self) -> bool {
-        Handle::try_current().is_ok_and(|current| current.id() == self.handle.id())
-    }
-
-    /// Runs on the guests' threads; absent where they have ended.
-    async fn on_guests<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        if self.is_here() {
-            return Some(work.await);
-        }
-        // A caller that gives up takes the run with it.
-        let task = AbortOnDrop(self.tracker.spawn_on(work, &self.handle));
-        task.join().await
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
         self.shutdown();
-    }
-}
-
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
-
-impl<T> AbortOnDrop<T> {
-    async fn join(mut self) -> Option<T> {
-        match (&mut self.0).await {
-            Ok(value) => Some(value),
-            Err(error) => {
-                if error.is_panic() {
-                    tracing::error!(%error, "a plugin run panicked in the host");
-                }
-                None
-            }
-        }
-    }
-}
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -415,5 +359,40 @@ impl Inner {
     pub fn store(&self, setup: RunSetup) -> Store<RunData> {
         let memory = setup.memory.min(self.catalogue.wasm.max_memory);
         new_store(&self.catalogue.wasm.engine, &self.shared, RunSetup { memory, ..setup })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// A host's inside, and what keeps it alive.
+    pub struct TestInner {
+        pub inner: Arc<Inner>,
+        _host: Host,
+        _dir: tempfile::TempDir,
+    }
+
+    /// A small host on temporary folders, without a compiler.
+    pub fn inner() -> TestInner {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::new(HostConfig {
+            data_dir: dir.path().to_owned(),
+            cache_dir: dir.path().join("code"),
+            compiler: CompilerConfig {
+                exe: "/nonexistent".into(),
+                timeout: Duration::from_secs(1),
+                max_size: 1 << 20,
+            },
+            max_in_flight: 64,
+            max_memory: 64 << 20,
+            settings: Settings::default(),
+            resolver: None,
+            extra_roots: Vec::new(),
+            clock: Arc::new(SystemClock),
+        })
+        .unwrap();
+        TestInner { inner: Arc::clone(&host.inner), _host: host, _dir: dir }
     }
 }

@@ -18,6 +18,7 @@ pub mod digest;
 mod egress;
 pub mod engine;
 pub mod grants;
+mod guests;
 pub mod host;
 pub mod kind;
 mod log;

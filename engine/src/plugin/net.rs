@@ -62,7 +62,7 @@ impl RunData {
             egress: self.shared.egress(),
             tls: Arc::clone(&self.shared.tls),
             grants: self.net_grants(),
-            spawner: self.shared.spawner.clone(),
+            guests: self.shared.guests.clone(),
             until: Instant::now() + self.waits.timeout,
             read_only: self.dry_run,
             secrets,

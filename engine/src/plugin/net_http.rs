@@ -20,7 +20,7 @@ use super::bindings::bellwether::plugin::net::{
 };
 use super::egress::{Egress, io_error};
 use super::grants::NetGrants;
-use super::host::Spawner;
+use super::guests::Guests;
 use super::run::Progress;
 use super::tls::Tls;
 
@@ -36,7 +36,7 @@ pub(super) struct Client {
     pub egress: Egress,
     pub tls: Arc<Tls>,
     pub grants: Arc<NetGrants>,
-    pub spawner: Spawner,
+    pub guests: Guests,
     pub until: Instant,
     /// Only GET and HEAD.
     pub read_only: bool,
@@ -108,10 +108,11 @@ impl Client {
         let mut checked = check(request, self.read_only)?;
         let origin = checked.url.origin();
         let max_body = request.max_body.min(MAX_BODY) as usize;
-        let mut hops = 0;
+        let (mut hops, mut home) = (0, true);
         loop {
-            // Secrets and credentials go to the origin they were meant for.
-            let home = checked.url.origin() == origin;
+            // Secrets and credentials go to the origin they were meant for, and
+            // not again once another one had a say in where the way leads.
+            home &= checked.url.origin() == origin;
             if !home {
                 for name in [http::header::AUTHORIZATION, http::header::COOKIE, http::header::PROXY_AUTHORIZATION, http::header::HOST] {
                     checked.headers.remove(name);
@@ -277,7 +278,7 @@ impl Client {
         parts.path_and_query = outgoing.uri().path_and_query().cloned();
         *outgoing.uri_mut() = http::Uri::from_parts(parts)
             .map_err(|_| Error::Invalid(format!("the address {url} cannot be sent over HTTP/2")))?;
-        let (mut sender, connection) = hyper::client::conn::http2::Builder::new(self.spawner.clone())
+        let (mut sender, connection) = hyper::client::conn::http2::Builder::new(self.guests.clone())
             .timer(TokioTimer::new())
             .max_header_list_size(MAX_HEADERS_SIZE as u32)
             .handshake(TokioIo::new(io))

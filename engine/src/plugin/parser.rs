@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{ComponentType, Instance, Lower};
@@ -10,6 +9,7 @@ use wasmtime::component::{ComponentType, Instance, Lower};
 use super::bindings::bellwether::plugin::types::Level;
 use super::bindings::exports::bellwether::plugin::log_parser::{ParseError, Records, Span};
 use super::catalogue::Loaded;
+use super::guests::Guests;
 use super::host::Inner;
 use super::kind::Kind;
 use super::log::clip;
@@ -105,7 +105,7 @@ struct Running {
 /// a new one and feed it again from the checkpoint.
 pub struct ParserInstance {
     running: Option<Running>,
-    handle: Handle,
+    guests: Guests,
     batches: u64,
     bytes: u64,
 }
@@ -117,7 +117,6 @@ impl Inner {
         digest: &Digest,
         config: &str,
         limits: RunLimits,
-        handle: Handle,
     ) -> Result<ParserInstance, Fault> {
         let loaded = self.plugin(digest, Kind::LogParser)?;
         let mut store = self.store(RunSetup {
@@ -143,7 +142,8 @@ impl Inner {
             Err(error) => return Err(fault(&error, store.data())),
         };
         let running = Running { store, instance, loaded, limits };
-        Ok(ParserInstance { running: Some(running), handle, batches: 0, bytes: 0 })
+        let guests = self.shared.guests.clone();
+        Ok(ParserInstance { running: Some(running), guests, batches: 0, bytes: 0 })
     }
 }
 
@@ -179,7 +179,7 @@ impl ParserInstance {
             let result = running.call(call).await;
             (running, result)
         };
-        let (running, result) = on(&self.handle, work).await.ok_or_else(dead)?;
+        let (running, result) = self.guests.run(work).await.ok_or_else(dead)?;
         if !matches!(&result, Err(fault) if !matches!(fault.kind, FaultKind::Failed | FaultKind::Config)) {
             self.running = Some(running);
         }
@@ -195,14 +195,6 @@ enum Call {
 
 fn dead() -> Fault {
     Fault::new(FaultKind::Engine, "the parser instance has ended; make a new one")
-}
-
-/// Runs on the guests' threads; absent where the task is gone.
-async fn on<T: Send + 'static>(handle: &Handle, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-    if Handle::try_current().is_ok_and(|current| current.id() == handle.id()) {
-        return Some(work.await);
-    }
-    handle.spawn(work).await.ok()
 }
 
 impl Running {

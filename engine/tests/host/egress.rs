@@ -219,8 +219,79 @@ async fn secrets_go_to_their_origin_only_and_never_come_back() {
     assert!(text.contains("200") && !text.contains("s3cret"), "{text}");
 }
 
-/// A TLS server with a certificate of its own; answers one request each.
-async fn tls_server(alpn: &[&[u8]]) -> (SocketAddr, rustls_pki_types::CertificateDer<'static>) {
+#[tokio::test]
+async fn a_secret_does_not_come_back_by_way_of_another_origin() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "s3cret-value").unwrap();
+    let host = host_with(|config| {
+        config.settings.secrets.insert("api-token".into(), SecretSource::File(file.display().to_string()));
+    });
+    let hostile = install(&host, "testing/hostile").await;
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let (seen, back) = (Arc::clone(&heads), Arc::new(Mutex::new(String::new())));
+    let away = Arc::clone(&back);
+    let home = http(move |head| {
+        seen.lock().unwrap().push(head.to_owned());
+        match head.contains("GET /leak") {
+            true => response("200 OK", "", ""),
+            false => response("302 Found", &format!("location: {}\r\n", away.lock().unwrap()), ""),
+        }
+    })
+    .await;
+    let other = http(move |_| response("302 Found", &format!("location: http://{home}/leak\r\n"), "")).await;
+    *back.lock().unwrap() = format!("http://{other}/");
+    let report = job(&hostile, json!({"mode": "http-get", "target": format!("http://{home}/"), "secret": "api-token"}))
+        .net(&["node"])
+        .grants(|g| g.secrets.push("api-token".into()))
+        .report(&host)
+        .await;
+    assert!(report.summary.contains("200"), "{}", report.summary);
+    let heads = heads.lock().unwrap();
+    assert!(heads[0].contains("s3cret") && !heads[1].contains("s3cret"), "{heads:?}");
+}
+
+#[tokio::test]
+async fn the_system_s_names_are_resolved_and_judged() {
+    let host = host();
+    let hostile = install(&host, "testing/hostile").await;
+    let report = job(&hostile, json!({"mode": "connect", "target": "localhost:80"}))
+        .node("localhost")
+        .net(&["node"])
+        .report(&host)
+        .await;
+    assert!(report.summary.starts_with("denied") && report.summary.contains("loopback"), "{}", report.summary);
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_it_is_offered() {
+    let (certificate, acceptor) = tls_acceptor(&[b"h2"]);
+    let server = serve(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let service = hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
+                let text = format!("{} over {:?}", request.uri().path(), request.version());
+                Ok::<_, std::convert::Infallible>(hyper::Response::new(text))
+            });
+            let _ = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
+                .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
+                .await;
+        }
+    })
+    .await;
+    let host = host_with(|config| config.extra_roots = vec![certificate]);
+    let http = install(&host, "http").await;
+    let config = json!({"url": format!("https://{server}/path"), "body_regex": "^/path over HTTP/2.0$"});
+    let report = job(&http, config).net(&["node"]).report(&host).await;
+    assert_eq!(report.state, State::Ok, "{report:?}");
+    assert!(report.details.contains("HTTP/2.0"), "{}", report.details);
+}
+
+type Certificate = rustls_pki_types::CertificateDer<'static>;
+
+/// A certificate of its own and the server's side of it.
+fn tls_acceptor(alpn: &[&[u8]]) -> (Certificate, tokio_rustls::TlsAcceptor) {
     let key = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
     let certificate = key.cert.der().clone();
     let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()));
@@ -232,7 +303,12 @@ async fn tls_server(alpn: &[&[u8]]) -> (SocketAddr, rustls_pki_types::Certificat
         .with_single_cert(vec![certificate.clone()], secret)
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    (certificate, tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+}
+
+/// A TLS server that answers one request a connection.
+async fn tls_server() -> (SocketAddr, Certificate) {
+    let (certificate, acceptor) = tls_acceptor(&[]);
     let address = serve(move |stream| {
         let acceptor = acceptor.clone();
         async move {
@@ -249,7 +325,7 @@ async fn tls_server(alpn: &[&[u8]]) -> (SocketAddr, rustls_pki_types::Certificat
 
 #[tokio::test]
 async fn tls_is_verified_unless_told_otherwise() {
-    let (server, certificate) = tls_server(&[]).await;
+    let (server, certificate) = tls_server().await;
     let host = host();
     let http = install(&host, "http").await;
     let url = format!("https://{server}/");

@@ -141,6 +141,40 @@ async fn size_and_compile_time_are_bounded() {
 }
 
 #[tokio::test]
+async fn the_real_compiler_is_killed_at_its_time_out() {
+    let host = host_with(|config| {
+        config.cache_dir = config.data_dir.join("code");
+        // Less than any machine takes for a quarter of a megabyte.
+        config.compiler.timeout = Duration::from_millis(20);
+    });
+    let error = host.install(plugin("http"), |_| {}).await.unwrap_err();
+    assert!(error.to_string().starts_with("compiling took longer"), "{error}");
+}
+
+#[test]
+fn the_compiler_child_answers_in_frames() {
+    use std::io::Write as _;
+    let run = |input: &[u8]| {
+        let mut child = std::process::Command::new(compiler().exe)
+            .args(["compile-plugin", "30"])
+            .env_clear()
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = run(b"nonsense");
+    assert!(output.status.success());
+    assert_eq!(output.stdout[0], 1);
+    let length = u64::from_be_bytes(output.stdout[1..9].try_into().unwrap());
+    assert_eq!(length as usize, output.stdout.len() - 9);
+    let output = run(&plugin("testing/noop"));
+    assert_eq!(output.stdout[0], 0);
+}
+
+#[tokio::test]
 async fn more_than_the_pool_holds_is_refused_with_the_number() {
     let instances = "(core instance (instantiate $m))\n".repeat(100);
     let error = refusal(
