@@ -37,6 +37,18 @@ impl PluginKind {
     }
 }
 
+impl From<crate::plugin::kind::Kind> for PluginKind {
+    fn from(kind: crate::plugin::kind::Kind) -> Self {
+        use crate::plugin::kind::Kind;
+        match kind {
+            Kind::Probe => PluginKind::Probe,
+            Kind::LogParser => PluginKind::LogParser,
+            Kind::Action => PluginKind::Action,
+            Kind::Notifier => PluginKind::Notifier,
+        }
+    }
+}
+
 /// A plugin that is present.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PluginFacts {

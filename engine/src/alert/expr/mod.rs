@@ -11,6 +11,7 @@
 mod compile;
 mod eval;
 mod facts;
+mod functions;
 #[cfg(test)]
 mod tests;
 

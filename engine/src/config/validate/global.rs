@@ -10,7 +10,7 @@ use super::Validator;
 use crate::config::grants_syntax::is_host;
 use crate::config::model::{Config, SmtpDef, SmtpTls, SmtpTransport};
 use crate::config::spec::{SecretSource, SmtpSpec};
-use crate::config::templates::render_argument;
+use crate::plugin::validate_argv;
 
 impl Validator<'_> {
     pub(super) fn global(&mut self, config: &mut Config) {
@@ -107,7 +107,7 @@ impl Validator<'_> {
                 Some(_) => {}
             }
             for (i, argument) in argv.iter().enumerate().skip(1) {
-                if let Err(message) = render_argument(argument, Some(("node", "192.0.2.1"))) {
+                if let Err(message) = validate_argv(&["program".to_owned(), argument.clone()]) {
                     self.wrong(format!("{path}[{i}]"), message);
                 }
             }
