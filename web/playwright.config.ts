@@ -20,7 +20,7 @@ export default defineConfig({
     trace: 'retain-on-failure',
   },
   projects: [
-    { name: 'a11y', testMatch: /a11y\/.*\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${MOCK}`, reducedMotion: 'reduce' } as object },
+    { name: 'a11y', testMatch: /a11y\/.*\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${MOCK}`, trace: 'off', contextOptions: { reducedMotion: 'reduce' } } },
     { name: 'e2e', testMatch: /journeys\/.*\.spec\.ts/, use: { baseURL: process.env.BELLWETHER_URL ?? 'http://127.0.0.1:8480' } },
   ],
   webServer: process.env.BELLWETHER_URL
