@@ -17,11 +17,11 @@ test('server-side errors stand at their fields and the first one has the focus',
   await expect(page.getByRole('textbox', { name: 'Expect status' })).toHaveAccessibleDescription(/expected a status/);
 });
 
-test('an error without a field is listed on top', async ({ page }) => {
+test('an error of the raw configuration stands at the raw text', async ({ page }) => {
   await page.goto('/checks/new');
   await page.getByLabel('Name').fill('odd');
   await page.getByLabel('Plugin', { exact: true }).selectOption('http');
-  await page.getByLabel('JSON', { exact: true }).check({ force: true });
+  await page.getByRole('radiogroup', { name: 'How to edit the configuration' }).getByText('JSON').click();
   await page.getByLabel('Configuration as JSON').fill('{"url": "http://x.example", "urll": 1}');
   await page.getByRole('button', { name: 'Add check' }).click();
   await expect(page.getByLabel('Configuration as JSON')).toHaveAccessibleDescription(/urll: is not known/);

@@ -27,7 +27,7 @@ function watch(page: Page): string[] {
 for (const path of PAGES)
   test(path, async ({ page }) => {
     const problems = watch(page);
-    const sideways = () => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const sideways = () => page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth));
     await page.goto(path);
     await settled(page);
     await audit(page);
