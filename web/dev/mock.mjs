@@ -21,7 +21,7 @@ const started = now();
 
 const db = {
   objects: data.makeObjects(), series: data.makeSeries(), alerts: data.makeAlerts(), plugins: data.makePlugins(), logs: data.makeLogs(), mails: data.makeMails(),
-  users: [{ name: 'admin', role: 'admin', disabled: false, has_password: !has('--setup'), created_at: now() - 9e12 }, { name: 'kim', role: 'operator', disabled: false, has_password: true, created_at: now() - 8e11 }],
+  users: [{ name: 'admin', role: 'admin', disabled: false, has_password: !has('--setup'), created_at: now() - 9e12 }, { name: 'kim', role: 'operator', disabled: false, has_password: !has('--setup'), created_at: now() - 8e11 }],
   tokens: [{ id: 't1', name: 'prometheus', role: 'viewer', created_at: now() - 4e11, expires_at: now() + 5e12 }],
   audit: [{ id: 3, ts: now() - 3e8, actor: 'kim', action: 'update', subject: 'check/api', detail: { warn_ms: [500, 400] } }, { id: 2, ts: now() - 9e9, actor: 'admin', action: 'grant', subject: 'plugin/queue-depth', detail: { net: ['node', 'queue.example.org:443'] } }],
   sessions: new Map(), uploads: new Map(), broken: false, generation: 7,
