@@ -3,9 +3,11 @@
 //! ARCHITECTURE.md at the top of the repository tells how the parts fit.
 
 pub mod alert;
+pub mod auth;
 pub mod check;
 pub mod clock;
 pub mod config;
+pub mod http;
 pub mod live;
 pub mod log;
 pub mod notify;

@@ -1,0 +1,20 @@
+//! Makes the folder of the web UI exist, so that the engine compiles before the
+//! UI was built.
+
+use std::path::Path;
+
+const PLACEHOLDER: &str = "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+    <title>Bellwether</title>\n<h1>The web UI is not in this build</h1>\n\
+    <p>Run <code>make build</code>, which builds the UI and then the engine. The API works: see \
+    <a href=\"/api/openapi.json\">/api/openapi.json</a>.</p>\n</html>\n";
+
+fn main() -> std::io::Result<()> {
+    println!("cargo::rerun-if-changed=../web/dist");
+    println!("cargo::rerun-if-changed=../migrations");
+    let dist = Path::new("../web/dist");
+    if !dist.join("index.html").exists() {
+        std::fs::create_dir_all(dist)?;
+        std::fs::write(dist.join("index.html"), PLACEHOLDER)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,469 @@
+//! Plugins: what is there, what each may do, versions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::commands::{Command, Commands, DryRunReport};
+use super::error::{Error, Result};
+use super::extract::{Body, Operator, Path, Viewer};
+use super::objects::Items;
+use super::state::ConfigHandle;
+use crate::check::outcome::Digest;
+use crate::config::spec::{GrantsSpec, JsonObject, Spec};
+use crate::config::units::Span;
+use crate::store::Store;
+use crate::store::plugins::{self as stored, Origin, Plugin as PluginRow};
+
+/// A plugin with all its versions.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct PluginView {
+    pub name: String,
+    /// `probe`, `log-parser`, `action`, `notifier` or `command`.
+    pub kind: String,
+    pub origin: Origin,
+    pub active_digest: Option<Digest>,
+    /// Newest first.
+    pub versions: Vec<VersionView>,
+    pub summary: String,
+    /// What was granted; what came with the engine has what it asks for.
+    pub grants: GrantsSpec,
+    /// Capabilities that the active version asks for.
+    pub wanted: Vec<String>,
+    /// Objects that use it, as `check homepage`.
+    pub used_by: Vec<String>,
+    /// Everything wanted is granted.
+    pub granted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct VersionView {
+    pub digest: Digest,
+    pub version: String,
+    pub uploaded_at: i64,
+    pub uploaded_by: String,
+    /// Bytes.
+    pub size: u64,
+    pub active: bool,
+}
+
+/// A plugin with what it says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct PluginPage {
+    #[serde(flatten)]
+    pub plugin: PluginView,
+    /// Of the active version: name, version, summary, `config_schema`,
+    /// capabilities, metrics with units.
+    #[schema(value_type = Object)]
+    pub manifest: serde_json::Value,
+}
+
+/// What a check's page shows of its plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct PluginFactsView {
+    pub name: String,
+    pub version: String,
+    pub kind: String,
+    pub digest: Digest,
+    pub summary: String,
+    /// JSON Schema of the configuration.
+    #[schema(value_type = Object)]
+    pub config_schema: serde_json::Value,
+    pub metrics: Vec<MetricView>,
+}
+
+/// A metric that reports may carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct MetricView {
+    pub name: String,
+    /// UCUM-like; empty for none.
+    pub unit: String,
+    pub description: String,
+}
+
+/// The version that a reference (`name`, `name@version`, `sha256:…`) means.
+fn resolve<'a>(rows: &'a [PluginRow], reference: &str) -> Option<&'a PluginRow> {
+    if let Some(digest) = reference.strip_prefix("sha256:") {
+        return rows.iter().find(|row| &*row.digest.0 == digest);
+    }
+    match reference.split_once('@') {
+        Some((name, version)) => rows
+            .iter()
+            .find(|row| row.name == name && row.version == version),
+        None => rows.iter().find(|row| row.name == reference && row.active),
+    }
+}
+
+/// The plugin that a check refers to, if it is there.
+///
+/// # Errors
+/// The store.
+pub async fn facts(store: &Store, reference: &str) -> Result<Option<PluginFactsView>> {
+    let rows = stored::list(&mut *store.reader().await?).await?;
+    Ok(resolve(&rows, reference).map(|row| PluginFactsView {
+        name: row.name.clone(),
+        version: row.version.clone(),
+        kind: row.kind.clone(),
+        digest: row.digest.clone(),
+        summary: text(&row.manifest, "summary"),
+        config_schema: row
+            .manifest
+            .get("config_schema")
+            .cloned()
+            .unwrap_or_default(),
+        metrics: row
+            .manifest
+            .get("metrics")
+            .and_then(|metrics| serde_json::from_value(metrics.clone()).ok())
+            .unwrap_or_default(),
+    }))
+}
+
+fn text(manifest: &serde_json::Value, key: &str) -> String {
+    manifest
+        .get(key)
+        .and_then(|value| value.as_str())
+        .unwrap_or("")
+        .to_owned()
+}
+
+fn wanted(manifest: &serde_json::Value) -> Vec<String> {
+    let list = manifest
+        .get("capabilities")
+        .and_then(|value| value.as_array());
+    let names = list
+        .into_iter()
+        .flatten()
+        .filter_map(|value| value.as_str());
+    names.map(str::to_owned).collect()
+}
+
+/// True where each capability has at least one grant.
+fn covers(grants: &GrantsSpec, wanted: &[String]) -> bool {
+    wanted.iter().all(|capability| match capability.as_str() {
+        "net" => !grants.net.is_empty(),
+        "secrets" => !grants.secrets.is_empty(),
+        "command" => !grants.commands.is_empty(),
+        "state" => grants.state,
+        _ => false,
+    })
+}
+
+/// Objects that refer to any of a plugin's versions.
+fn used_by(spec: &Spec, name: &str, digests: &[&Digest]) -> Vec<String> {
+    let means = |reference: &str| match reference.strip_prefix("sha256:") {
+        Some(digest) => digests.iter().any(|known| &*known.0 == digest),
+        None => reference.split('@').next() == Some(name),
+    };
+    let checks = spec.checks.iter().filter(|c| means(&c.plugin));
+    let sources = spec.log_sources.iter().filter(|s| means(&s.parser));
+    let remediations = spec.remediations.iter().filter(|r| means(&r.plugin));
+    checks
+        .map(|c| format!("check {}", c.name))
+        .chain(sources.map(|s| format!("log source {}", s.name)))
+        .chain(remediations.map(|r| format!("remediation {}", r.name)))
+        .collect()
+}
+
+fn views(rows: &[PluginRow], spec: &Spec) -> Vec<PluginView> {
+    let mut by_name: BTreeMap<&str, Vec<&PluginRow>> = BTreeMap::new();
+    for row in rows {
+        by_name.entry(&row.name).or_default().push(row);
+    }
+    by_name
+        .into_iter()
+        .map(|(name, versions)| view(name, versions, spec))
+        .collect()
+}
+
+fn view(name: &str, mut versions: Vec<&PluginRow>, spec: &Spec) -> PluginView {
+    versions.sort_by(|a, b| (b.uploaded_at, &b.digest).cmp(&(a.uploaded_at, &a.digest)));
+    let active = versions.iter().copied().find(|row| row.active);
+    let shown = active.or(versions.first().copied());
+    let wanted = shown.map_or_else(Vec::new, |row| wanted(&row.manifest));
+    let origin = shown.map_or(Origin::Upload, |row| row.origin);
+    let grants = spec
+        .plugins
+        .iter()
+        .find(|plugin| plugin.name == name)
+        .map(|plugin| plugin.grants.clone())
+        .unwrap_or_default();
+    let digests: Vec<&Digest> = versions.iter().map(|row| &row.digest).collect();
+    PluginView {
+        name: name.to_owned(),
+        kind: shown.map_or(String::new(), |row| row.kind.clone()),
+        origin,
+        active_digest: active.map(|row| row.digest.clone()),
+        summary: shown.map_or(String::new(), |row| text(&row.manifest, "summary")),
+        granted: origin == Origin::Builtin || covers(&grants, &wanted),
+        used_by: used_by(spec, name, &digests),
+        versions: versions
+            .iter()
+            .map(|row| VersionView {
+                digest: row.digest.clone(),
+                version: row.version.clone(),
+                uploaded_at: row.uploaded_at.micros(),
+                uploaded_by: row.uploaded_by.clone(),
+                size: row.size,
+                active: row.active,
+            })
+            .collect(),
+        grants,
+        wanted,
+    }
+}
+
+/// All plugins
+#[utoipa::path(
+    get, path = "/plugins", operation_id = "list_plugins", tag = "plugins",
+    responses((status = 200, body = Items<PluginView>)),
+    extensions(("x-role" = json!("viewer"))),
+)]
+pub async fn list(
+    _: Viewer,
+    State(config): State<ConfigHandle>,
+    State(store): State<Store>,
+) -> Result<Json<Items<PluginView>>> {
+    let rows = stored::list(&mut *store.reader().await?).await?;
+    Ok(Json(Items::all(views(&rows, &config.get().spec))))
+}
+
+/// One plugin with its manifest
+#[utoipa::path(
+    get, path = "/plugins/{name}", operation_id = "get_plugin", tag = "plugins",
+    params(("name" = String, Path)), responses((status = 200, body = PluginPage)),
+    extensions(("x-role" = json!("viewer"))),
+)]
+pub async fn get(
+    _: Viewer,
+    State(config): State<ConfigHandle>,
+    State(store): State<Store>,
+    Path(name): Path<String>,
+) -> Result<Json<PluginPage>> {
+    let rows = stored::list(&mut *store.reader().await?).await?;
+    let plugin = views(&rows, &config.get().spec)
+        .into_iter()
+        .find(|plugin| plugin.name == name)
+        .ok_or_else(|| Error::not_found("plugin", &name))?;
+    let shown = plugin
+        .active_digest
+        .as_ref()
+        .or(plugin.versions.first().map(|v| &v.digest));
+    let manifest = rows
+        .iter()
+        .find(|row| Some(&row.digest) == shown)
+        .map(|row| row.manifest.clone())
+        .unwrap_or_default();
+    Ok(Json(PluginPage { plugin, manifest }))
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// Generation of the configuration now.
+    pub generation: u64,
+}
+
+/// Say what a plugin may do
+#[utoipa::path(
+    put, path = "/plugins/{name}/grants", operation_id = "set_grants", tag = "plugins",
+    params(("name" = String, Path)), request_body = GrantsSpec,
+    responses((status = 200, body = Done)),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn grant(
+    Operator(caller): Operator,
+    State(config): State<ConfigHandle>,
+    State(commands): State<Commands>,
+    Path(plugin): Path<String>,
+    Body(grants): Body<GrantsSpec>,
+) -> Result<Json<Done>> {
+    // What only the file defines cannot be granted before it does.
+    let spec = config.get();
+    let unknown = |field: &str, names: &[String], known: &dyn Fn(&str) -> bool| {
+        let missing = names.iter().enumerate().find(|(_, name)| !known(name));
+        missing.map(|(at, name)| {
+            Error::field(
+                format!("{field}[{at}]"),
+                format!("expected a name that the configuration file defines, found {name:?}"),
+            )
+        })
+    };
+    let secrets = unknown("secrets", &grants.secrets, &|name| {
+        spec.spec.secrets.contains_key(name)
+    });
+    let known_command = |name: &str| spec.spec.commands.contains_key(name);
+    if let Some(error) = secrets.or(unknown("commands", &grants.commands, &known_command)) {
+        return Err(error);
+    }
+    let actor = caller.actor();
+    let applied = commands
+        .ask(|reply| Command::Grant {
+            plugin,
+            grants,
+            actor,
+            reply,
+        })
+        .await?;
+    Ok(Json(Done {
+        generation: applied.generation,
+    }))
+}
+
+/// The version to use.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Activate {
+    pub digest: Digest,
+}
+
+/// Use another version
+#[utoipa::path(
+    post, path = "/plugins/{name}/activate", operation_id = "activate_plugin", tag = "plugins",
+    params(("name" = String, Path)), request_body = Activate,
+    responses((status = 200, body = Done)),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn activate(
+    Operator(caller): Operator,
+    State(commands): State<Commands>,
+    Path(plugin): Path<String>,
+    Body(wanted): Body<Activate>,
+) -> Result<Json<Done>> {
+    let actor = caller.actor();
+    let applied = commands
+        .ask(|reply| Command::Activate {
+            plugin,
+            digest: wanted.digest,
+            actor,
+            reply,
+        })
+        .await?;
+    Ok(Json(Done {
+        generation: applied.generation,
+    }))
+}
+
+async fn remove_from(
+    (config, commands, store): (&ConfigHandle, &Commands, &Store),
+    actor: super::commands::Actor,
+    plugin: String,
+    digest: Option<Digest>,
+) -> Result<StatusCode> {
+    let rows = stored::list(&mut *store.reader().await?).await?;
+    let known = views(&rows, &config.get().spec)
+        .into_iter()
+        .find(|known| known.name == plugin)
+        .ok_or_else(|| Error::not_found("plugin", &plugin))?;
+    if digest.is_none() && !known.used_by.is_empty() {
+        let message = format!("plugin {plugin:?} is used by {}", known.used_by.join(", "));
+        return Err(Error::conflict("in_use", message));
+    }
+    if let Some(digest) = &digest
+        && !known
+            .versions
+            .iter()
+            .any(|version| version.digest == *digest)
+    {
+        return Err(Error::not_found("plugin version", &digest.0));
+    }
+    commands
+        .ask(|reply| Command::RemovePlugin {
+            plugin,
+            digest,
+            actor,
+            reply,
+        })
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Delete a plugin with all its versions
+#[utoipa::path(
+    delete, path = "/plugins/{name}", operation_id = "delete_plugin", tag = "plugins",
+    params(("name" = String, Path)), responses((status = 204)),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn remove(
+    Operator(caller): Operator,
+    State(config): State<ConfigHandle>,
+    State(commands): State<Commands>,
+    State(store): State<Store>,
+    Path(plugin): Path<String>,
+) -> Result<StatusCode> {
+    remove_from((&config, &commands, &store), caller.actor(), plugin, None).await
+}
+
+/// Delete one version of a plugin
+#[utoipa::path(
+    delete, path = "/plugins/{name}/versions/{digest}", operation_id = "delete_plugin_version",
+    tag = "plugins", params(("name" = String, Path), ("digest" = String, Path)),
+    responses((status = 204)),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn remove_version(
+    Operator(caller): Operator,
+    State(config): State<ConfigHandle>,
+    State(commands): State<Commands>,
+    State(store): State<Store>,
+    Path((plugin, digest)): Path<(String, Digest)>,
+) -> Result<StatusCode> {
+    remove_from(
+        (&config, &commands, &store),
+        caller.actor(),
+        plugin,
+        Some(digest),
+    )
+    .await
+}
+
+/// A run to be tried.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DryRun {
+    pub node: String,
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub config: JsonObject,
+    /// At most 60s; 5s where absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub timeout: Option<Span>,
+}
+
+/// Run a plugin once, recording nothing
+#[utoipa::path(
+    post, path = "/plugins/{name}/dry_run", operation_id = "dry_run_plugin", tag = "plugins",
+    params(("name" = String, Path)), request_body = DryRun,
+    responses((status = 200, body = DryRunReport)),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn dry_run(
+    Operator(caller): Operator,
+    State(commands): State<Commands>,
+    Path(plugin): Path<String>,
+    Body(wanted): Body<DryRun>,
+) -> Result<Json<DryRunReport>> {
+    let longest = Duration::from_secs(60);
+    if wanted.timeout.is_some_and(|timeout| timeout.0 > longest) {
+        return Err(Error::field("timeout", "expected at most 60s"));
+    }
+    let actor = caller.actor();
+    commands
+        .ask(|reply| Command::DryRun {
+            plugin,
+            node: wanted.node,
+            config: wanted.config,
+            timeout: wanted.timeout.map(|timeout| timeout.0),
+            actor,
+            reply,
+        })
+        .await
+        .map(Json)
+}
