@@ -34,6 +34,8 @@ impl Files {
             .create(&plugins)
             .map_err(|error| format!("cannot make the folder {}: {error}", plugins.display()))?;
         private_folder(cache_dir)?;
+        remove_leftovers(&plugins);
+        remove_leftovers(cache_dir);
         Ok(Self { code: cache_dir.to_owned(), plugins })
     }
 
@@ -177,10 +179,28 @@ fn read_own_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+const TEMPORARY: &str = ".tmp-";
+
+/// Removes what a crash in the middle of a write left behind.
+fn remove_leftovers(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let old = |entry: &fs::DirEntry| {
+        // A younger one may be another process's, at work.
+        entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|time| {
+            time.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(3_600))
+        })
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(TEMPORARY) && old(&entry) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes beside the target, flushes, renames, flushes the folder.
 fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut file = tempfile::Builder::new().prefix(".tmp-").permissions(fs::Permissions::from_mode(0o600)).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).permissions(fs::Permissions::from_mode(0o600)).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;

@@ -43,5 +43,5 @@ pub use compile::{CompilerConfig, compile_child_main};
 pub use host::{Host, HostConfig, Settings};
 pub use kind::Kind;
 pub use manifest::{Manifest, MetricSpec};
-pub use parser::{ParserInstance, Parsed};
+pub use parser::{ParserInstance, SourceParser};
 pub use state::QUOTA as STATE_QUOTA;

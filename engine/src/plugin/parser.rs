@@ -10,7 +10,7 @@ use super::bindings::bellwether::plugin::types::Level;
 use super::bindings::exports::bellwether::plugin::log_parser::{ParseError, Records, Span};
 use super::catalogue::Loaded;
 use super::guests::Guests;
-use super::host::Inner;
+use super::host::{Host, Inner};
 use super::kind::Kind;
 use super::log::clip;
 use super::probe::{MAX_FAULT, config_fault};
@@ -18,6 +18,7 @@ use super::run::{End, PARSER_HOSTCALL_FUEL, RunData, RunSetup, bounded, classify
 use crate::check::outcome::{Digest, Fault, FaultKind, LogLevel, LogRecord, RunLimits};
 use crate::clock::Timestamp;
 use crate::config::spec::GrantsSpec;
+use crate::log::{LineBatch, LineParser, Parsed, ParsedRecord};
 
 /// Batches and bytes after which an instance is replaced: whatever a guest
 /// leaks ends there.
@@ -26,61 +27,6 @@ const RECYCLE_BYTES: u64 = 64 << 20;
 /// Records of one batch beyond its lines (a line may make several).
 const MAX_RECORDS_PER_LINE: usize = 16;
 const MAX_FIELDS: usize = 256;
-
-/// Whole lines.
-#[derive(Clone, Debug, Default)]
-pub struct LineBatch {
-    /// The lines with `gap` bytes (the line break) between two of them.
-    pub text: String,
-    /// Offset behind each line, without its break.
-    pub ends: Vec<u32>,
-    pub gap: u32,
-    pub received: Timestamp,
-}
-
-impl LineBatch {
-    /// A batch of single lines.
-    pub fn from_lines<'a>(lines: impl IntoIterator<Item = &'a str>, received: Timestamp) -> Self {
-        let mut batch = Self { gap: 1, received, ..Self::default() };
-        for line in lines {
-            if !batch.ends.is_empty() {
-                batch.text.push('\n');
-            }
-            batch.text.push_str(line);
-            batch.ends.push(u32::try_from(batch.text.len()).unwrap_or(u32::MAX));
-        }
-        batch
-    }
-
-    /// A line by its index.
-    pub fn line(&self, index: usize) -> Option<&str> {
-        let end = *self.ends.get(index)? as usize;
-        let start = match index.checked_sub(1) {
-            Some(before) => *self.ends.get(before)? as usize + self.gap as usize,
-            None => 0,
-        };
-        self.text.get(start..end)
-    }
-}
-
-/// A record and the last line it is made from.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParsedRecord {
-    /// Index into the batch; 0 for what `flush` gave.
-    pub line: u32,
-    pub record: LogRecord,
-}
-
-/// What a batch gave.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Parsed {
-    pub records: Vec<ParsedRecord>,
-    /// Lines that could not be parsed; keep them as plain records.
-    pub unparsed: Vec<u32>,
-    /// Last lines of the batch that no record speaks for yet: the checkpoint
-    /// stays before them.
-    pub held: u32,
-}
 
 /// `log-parser.batch`.
 #[derive(ComponentType, Lower)]
@@ -187,6 +133,55 @@ impl ParserInstance {
     }
 }
 
+/// The parser of one source: makes its instance when it is first needed and
+/// again whenever it is recycled, so that a plugin may be replaced meanwhile.
+pub struct SourceParser {
+    host: Arc<Host>,
+    plugin: Digest,
+    config: Arc<str>,
+    limits: RunLimits,
+    instance: Option<ParserInstance>,
+}
+
+impl SourceParser {
+    /// Nothing of the guest runs yet. `config` is the source's configuration as
+    /// JSON text.
+    pub fn new(host: Arc<Host>, plugin: Digest, config: Arc<str>, limits: RunLimits) -> Self {
+        Self { host, plugin, config, limits, instance: None }
+    }
+}
+
+impl LineParser for SourceParser {
+    async fn parse(&mut self, batch: &LineBatch) -> Result<Parsed, Fault> {
+        if self.instance.is_none() {
+            self.recycle().await?;
+        }
+        match &mut self.instance {
+            Some(instance) => instance.parse(batch.clone()).await,
+            None => Err(dead()),
+        }
+    }
+
+    async fn flush(&mut self, now: Timestamp) -> Result<Parsed, Fault> {
+        match &mut self.instance {
+            Some(instance) => instance.flush(now).await,
+            None => Ok(Parsed::default()),
+        }
+    }
+
+    fn should_recycle(&self) -> bool {
+        self.instance.as_ref().is_some_and(ParserInstance::should_recycle)
+    }
+
+    async fn recycle(&mut self) -> Result<(), Fault> {
+        // The old one first: its memory is free for the new one.
+        self.instance = None;
+        let parser = self.host.new_parser(&self.plugin, Arc::clone(&self.config), self.limits.clone()).await?;
+        self.instance = Some(parser);
+        Ok(())
+    }
+}
+
 /// What a parser is asked to do.
 enum Call {
     Parse(LineBatch),
@@ -222,7 +217,7 @@ impl Running {
         let argument = BatchArg {
             text: &batch.text,
             ends: &batch.ends,
-            gap: batch.gap,
+            gap: LineBatch::GAP,
             received: batch.received.micros(),
         };
         let running = async {
@@ -365,12 +360,6 @@ mod tests {
         for (start, end) in [(2, 3), (3, 4), (2, 5), (3, 2), (6, 5), (4, 8), (8, 8), (u32::MAX, u32::MAX)] {
             assert!(at(start, end).is_err(), "{start}..{end}");
         }
-    }
-
-    #[test]
-    fn lines_of_a_batch() {
-        let batch = LineBatch::from_lines(["one", "", "three"], Timestamp(0));
-        assert_eq!((batch.line(0), batch.line(1), batch.line(2), batch.line(3)), (Some("one"), Some(""), Some("three"), None));
     }
 
     proptest! {

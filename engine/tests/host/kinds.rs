@@ -9,8 +9,8 @@ use bellwether::check::outcome::{
 };
 use bellwether::clock::Timestamp;
 use bellwether::plugin::notifier::{NotificationKind, NotifyFailure, NotifyJob};
-use bellwether::plugin::parser::LineBatch;
-use bellwether::plugin::{Host, Settings};
+use bellwether::log::{LineBatch, LineParser as _};
+use bellwether::plugin::{Host, Settings, SourceParser};
 use serde_json::json;
 
 use crate::support::*;
@@ -154,13 +154,40 @@ async fn actions_get_their_context_and_faults_are_told_apart() {
     assert!(matches!(&failure, ActionFailure::Fault(fault) if fault.kind == FaultKind::Plugin), "{failure:?}");
 }
 
+/// Lines as a source hands them over.
+fn batch<'a>(lines: impl IntoIterator<Item = &'a str>, received: Timestamp) -> LineBatch {
+    let (mut text, mut ends) = (String::new(), Vec::new());
+    for line in lines {
+        if !ends.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(line);
+        ends.push(text.len() as u32);
+    }
+    LineBatch { text, ends, received }
+}
+
+#[tokio::test]
+async fn a_source_s_parser_recovers_by_recycling() {
+    let host = host();
+    let digest = install(&host, "testing/hostile-parser").await;
+    let config = json!({"mode": "trap", "only": "bad"}).to_string();
+    let mut parser = SourceParser::new(Arc::clone(&host.host), digest, config.into(), limits(500));
+    assert!(!parser.should_recycle());
+    assert_eq!(parser.parse(&batch(["one", "two"], Timestamp(1))).await.unwrap().records.len(), 2);
+    assert_eq!(parser.parse(&batch(["bad"], Timestamp(1))).await.unwrap_err().kind, FaultKind::Trap);
+    assert!(parser.should_recycle());
+    parser.recycle().await.unwrap();
+    assert_eq!(parser.parse(&batch(["three"], Timestamp(1))).await.unwrap().records.len(), 1);
+}
+
 #[tokio::test]
 async fn lines_become_records() {
     let host = host();
     let digest = install(&host, "json-lines").await;
     let mut parser = host.new_parser(&digest, "{}".into(), limits(1000)).await.unwrap();
     let received = Timestamp::from_secs(1_700_000_000);
-    let batch = LineBatch::from_lines(
+    let lines = batch(
         [
             r#"{"time":"2023-11-14T22:13:19Z","level":"error","msg":"a \"quoted\" word","user":"ann","n":3}"#,
             "plain words",
@@ -168,7 +195,7 @@ async fn lines_become_records() {
         ],
         received,
     );
-    let parsed = parser.parse(batch).await.unwrap();
+    let parsed = parser.parse(lines).await.unwrap();
     let first = &parsed.records[0].record;
     assert_eq!((first.time, first.level, first.message.as_str()), (Timestamp::from_secs(1_699_999_999), LogLevel::Error, "a \"quoted\" word"));
     assert!(first.fields.iter().any(|(name, value)| &**name == "user" && value == "ann"), "{first:?}");
@@ -185,7 +212,7 @@ async fn held_lines_come_with_the_flush() {
     let host = host();
     let digest = install(&host, "testing/hostile-parser").await;
     let mut parser = host.new_parser(&digest, r#"{"mode":"hold"}"#.into(), limits(1000)).await.unwrap();
-    let parsed = parser.parse(LineBatch::from_lines(["one", "two"], Timestamp(1))).await.unwrap();
+    let parsed = parser.parse(batch(["one", "two"], Timestamp(1))).await.unwrap();
     assert_eq!((parsed.records.len(), parsed.held), (0, 2));
     let flushed = parser.flush(Timestamp(2)).await.unwrap();
     let messages: Vec<&str> = flushed.records.iter().map(|r| r.record.message.as_str()).collect();
@@ -214,8 +241,8 @@ async fn what_a_parser_does_wrong_is_a_fault() {
     ] {
         let config = json!({"mode": mode}).to_string();
         let mut parser = host.new_parser(&digest, config.into(), limits(200)).await.unwrap();
-        let batch = LineBatch::from_lines((0..10).map(|_| "grün"), Timestamp(1));
-        let fault = parser.parse(batch).await.expect_err(mode);
+        let lines = batch((0..10).map(|_| "grün"), Timestamp(1));
+        let fault = parser.parse(lines).await.expect_err(mode);
         assert_eq!(fault.kind, kind, "{mode}: {fault:?}");
         assert!(parser.should_recycle(), "{mode}");
         parser.flush(Timestamp(1)).await.expect_err(mode);
@@ -228,9 +255,9 @@ async fn what_a_parser_does_wrong_is_a_fault() {
     // What it says itself leaves the instance usable.
     let config = json!({"mode": "fail", "only": "bad"}).to_string();
     let mut parser = host.new_parser(&digest, config.into(), limits(200)).await.unwrap();
-    let fault = parser.parse(LineBatch::from_lines(["bad"], Timestamp(1))).await.unwrap_err();
+    let fault = parser.parse(batch(["bad"], Timestamp(1))).await.unwrap_err();
     assert_eq!(fault.kind, FaultKind::Failed);
-    assert_eq!(parser.parse(LineBatch::from_lines(["good"], Timestamp(1))).await.unwrap().records.len(), 1);
+    assert_eq!(parser.parse(batch(["good"], Timestamp(1))).await.unwrap().records.len(), 1);
 }
 
 fn notification(plugin: &Digest, config: serde_json::Value) -> NotifyJob {
