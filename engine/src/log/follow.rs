@@ -13,15 +13,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::files::{self, FileKey, Found};
-use super::lines::{Fingerprint, HEAD, Line, LineReader, MAX_LINE};
+use super::followed::{Followed, State, last_line_break, read_head};
+use super::lines::{Fingerprint, Line, LineReader};
 use crate::check::outcome::{Fault, FaultKind};
 use crate::clock::Timestamp;
 use crate::config::spec::{LogSourceSpec, LogStart};
@@ -102,45 +100,6 @@ pub struct Follower {
     complaints: HashMap<String, String>,
 }
 
-#[derive(Debug)]
-struct Followed {
-    /// Its number in [`Follower::files`].
-    number: u64,
-    key: FileKey,
-    path: PathBuf,
-    file: File,
-    reader: LineReader,
-    fingerprint: Fingerprint,
-    /// Size and time of the last change at the last look.
-    size: u64,
-    modified: (i64, i64),
-    /// When it left the pattern, or grew last since then.
-    gone: Option<Timestamp>,
-    /// The path before it was renamed within the pattern.
-    was: Option<PathBuf>,
-    /// Read to its end since it left its path: whoever is there now may go on.
-    caught_up: bool,
-}
-
-/// What a checkpoint's state says.
-#[derive(Default, Serialize, Deserialize)]
-struct State {
-    #[serde(flatten)]
-    fingerprint: Fingerprint,
-    /// Order of first sight: rotated files are read in it.
-    seq: u64,
-}
-
-impl State {
-    /// The stored state; one that cannot be read matches every file.
-    fn of(stored: &Checkpoint) -> Self {
-        serde_json::from_str(&stored.state).unwrap_or_else(|_| State {
-            fingerprint: Fingerprint::of(b""),
-            seq: 0,
-        })
-    }
-}
-
 impl Follower {
     /// A follower for `spec` that continues at `checkpoints`, the durable rows
     /// of this source.
@@ -156,7 +115,10 @@ impl Follower {
             .into_iter()
             .filter_map(|c| Some((c.file_key.parse().ok()?, c)))
             .collect();
-        let next_number = stored.values().map(|c| State::of(c).seq + 1).max();
+        let next_number = stored
+            .values()
+            .map(|c| State::of(c).seq.saturating_add(1))
+            .max();
         Self {
             source: spec.name.as_str().into(),
             pattern: spec.file.clone(),
@@ -238,15 +200,15 @@ impl Follower {
                     known.was = Some(std::mem::replace(&mut known.path, path));
                     known.caught_up = false;
                 }
-            } else if first_sight || wanted.contains(&key) {
-                if let Err(e) = self.meet(&path, key, first_sight, now, items) {
-                    complain(complaints, &path, "read", &e);
-                    if first_sight && self.from == LogStart::End {
-                        // Its beginning is old, whenever it can be read.
-                        let row = self.unread_row(&path, key, size, now);
-                        self.stored.insert(key, row.clone());
-                        items.push(Item::Checkpoint(row));
-                    }
+            } else if (first_sight || wanted.contains(&key))
+                && let Err(e) = self.meet(&path, key, first_sight, now, items)
+            {
+                complain(complaints, &path, "read", &e);
+                if first_sight && self.from == LogStart::End {
+                    // Its beginning is old, whenever it can be read.
+                    let row = self.unread_row(&path, key, size, now);
+                    self.stored.insert(key, row.clone());
+                    items.push(Item::Checkpoint(row));
                 }
             }
             if !wanted.contains(&key) {
@@ -404,10 +366,10 @@ impl Follower {
             was: None,
             caught_up: false,
         });
-        if stored.is_none_or(|s| s.offset != start) {
-            if let Some(followed) = self.files.get(&number) {
-                items.push(Item::Checkpoint(followed.checkpoint(&self.source, now)));
-            }
+        if stored.is_none_or(|s| s.offset != start)
+            && let Some(followed) = self.files.get(&number)
+        {
+            items.push(Item::Checkpoint(followed.checkpoint(&self.source, now)));
         }
         Ok(())
     }
@@ -417,7 +379,7 @@ impl Follower {
             followed.number = self.next_number;
         }
         let number = followed.number;
-        self.next_number = self.next_number.max(number + 1);
+        self.next_number = self.next_number.max(number.saturating_add(1));
         self.files.insert(number, followed);
         number
     }
@@ -537,118 +499,6 @@ impl Follower {
             removed: false,
         }
     }
-}
-
-impl Followed {
-    /// Reads one chunk; true where there is more.
-    fn read(
-        &mut self,
-        source: &Arc<str>,
-        now: Timestamp,
-        buffer: &mut [u8],
-        max_lines: usize,
-        out: &mut Vec<Item>,
-    ) -> io::Result<bool> {
-        let metadata = self.file.metadata()?;
-        let (size, modified) = (metadata.len(), (metadata.mtime(), metadata.mtime_nsec()));
-        if size != self.size || modified != self.modified {
-            let head = read_head(&self.file)?;
-            if size < self.reader.next_byte() || !self.fingerprint.matches(&head) {
-                // Truncated and perhaps written again: what was held of the old
-                // content will not be finished.
-                if let Some(line) = self.reader.finish() {
-                    out.push(Item::Lines(self.chunk(vec![line])));
-                }
-                self.reader = LineReader::at(0);
-                self.fingerprint = Fingerprint::of(&head);
-                out.push(Item::Checkpoint(self.checkpoint(source, now)));
-            } else if self.fingerprint.is_short() {
-                self.fingerprint = Fingerprint::of(&head);
-            }
-            if self.gone.is_some() && size > self.size {
-                self.gone = Some(now);
-            }
-            (self.size, self.modified) = (size, modified);
-        }
-        let from = self.reader.next_byte();
-        if from >= size {
-            return Ok(false);
-        }
-        let got = self.file.read_at(buffer, from)?;
-        let mut lines = Vec::new();
-        let used = self.reader.push(&buffer[..got], max_lines, &mut lines);
-        if !lines.is_empty() {
-            out.push(Item::Lines(self.chunk(lines)));
-        }
-        Ok(used > 0 && self.reader.next_byte() < size)
-    }
-
-    fn chunk(&self, lines: Vec<Line>) -> Chunk {
-        let dropped: u64 = lines.iter().map(|l| l.dropped).sum();
-        if dropped > 0 {
-            metrics::counter!("bellwether_log_bytes_dropped_total").increment(dropped);
-        }
-        Chunk {
-            file: self.key,
-            path: self.path.display().to_string(),
-            state: self.state(),
-            lines,
-        }
-    }
-
-    fn state(&self) -> String {
-        let state = State {
-            fingerprint: self.fingerprint.clone(),
-            seq: self.number,
-        };
-        serde_json::to_string(&state).unwrap_or_default()
-    }
-
-    fn checkpoint(&self, source: &Arc<str>, now: Timestamp) -> Checkpoint {
-        Checkpoint {
-            source: Arc::clone(source),
-            file_key: self.key.to_string(),
-            path: self.path.display().to_string(),
-            offset: self.reader.position(),
-            state: self.state(),
-            updated_at: now,
-            removed: false,
-        }
-    }
-}
-
-fn read_head(file: &File) -> io::Result<Vec<u8>> {
-    let mut head = vec![0; HEAD];
-    let mut filled = 0;
-    while filled < HEAD {
-        match file.read_at(&mut head[filled..], filled as u64)? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    head.truncate(filled);
-    Ok(head)
-}
-
-/// Offset behind the file's last line break, so that a line which is still
-/// being written is later read as a whole. A tail without one in the last
-/// 64 KiB counts as read.
-fn last_line_break(file: &File) -> io::Result<u64> {
-    let size = file.metadata()?.len();
-    let start = size.saturating_sub(MAX_LINE as u64);
-    let mut tail = vec![0; (size - start) as usize];
-    let mut filled = 0;
-    while filled < tail.len() {
-        match file.read_at(&mut tail[filled..], start + filled as u64)? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(match tail[..filled].iter().rposition(|b| *b == b'\n') {
-        Some(at) => start + at as u64 + 1,
-        None if start == 0 => 0,
-        None => start + filled as u64,
-    })
 }
 
 fn complain(complaints: &mut HashMap<String, String>, path: &Path, what: &str, e: &io::Error) {

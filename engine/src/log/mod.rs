@@ -7,6 +7,7 @@
 
 pub mod files;
 pub mod follow;
+mod followed;
 pub mod lines;
 pub mod parser;
 pub mod source;

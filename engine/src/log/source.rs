@@ -177,10 +177,10 @@ where
         if self.held_of.as_ref().is_some_and(|o| o.file != file) || self.parser.should_recycle() {
             self.flush().await?;
         }
-        if self.parser.should_recycle() {
-            if let Err(fault) = self.parser.recycle().await {
-                self.report(fault).await?;
-            }
+        if self.parser.should_recycle()
+            && let Err(fault) = self.parser.recycle().await
+        {
+            self.report(fault).await?;
         }
         let origin = Origin { file, path, state };
         for attempt in 1.. {
