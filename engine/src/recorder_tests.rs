@@ -258,3 +258,33 @@ async fn a_flood_of_results_does_not_starve_the_other_lanes() {
     flood.await.expect("flood");
     r.task.await.expect("recorder");
 }
+
+#[tokio::test]
+async fn an_operation_whose_input_was_applied_is_repeated_until_both_are_stored() {
+    let r = start(Limits::default()).await;
+    let mut calls = 0;
+    let answer = r
+        .handle
+        .write_then(
+            move |conn| {
+                calls += 1;
+                let first = calls == 1;
+                Box::pin(async move {
+                    crate::store::meta::set(conn, "a", "1").await?;
+                    if first {
+                        // The rows of the pipeline do not fit any more.
+                        crate::store::testkit::fill(conn).await;
+                    }
+                    Ok(5_000)
+                })
+            },
+            |n| In::Series(*n),
+        )
+        .await;
+    assert_eq!(answer.expect("stored in the end"), 5_000);
+    assert_eq!(count(&r.store, "series").await, 5_000);
+    assert_eq!(count(&r.store, "meta").await, 1);
+    assert_eq!(*r.batches.lock().expect("lock"), [1], "applied once");
+    assert!(r.handle.health().healthy());
+    until(async || *r.effects.lock().expect("lock") == 1).await;
+}

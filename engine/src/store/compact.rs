@@ -100,8 +100,7 @@ struct Packed {
     /// Starts of chunks that were merged into the new ones.
     merged: Vec<i64>,
     chunks: Vec<NewChunk>,
-    /// Step, start in seconds, data.
-    rollups: Vec<(i64, i64, Vec<u8>)>,
+    rollups: Vec<NewPack>,
 }
 
 #[derive(Debug)]
@@ -109,6 +108,14 @@ struct NewChunk {
     from: i64,
     to: i64,
     count: i64,
+    data: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct NewPack {
+    step: i64,
+    /// Start in seconds.
+    start: i64,
     data: Vec<u8>,
 }
 
@@ -378,7 +385,10 @@ fn pack(one: Merged, mut packs: Packs, target: usize) -> Result<Packed> {
         chunks,
         rollups: packs
             .into_iter()
-            .map(|((step, start), pack)| Ok((step, start, pack.encode()?)))
+            .map(|((step, start), pack)| {
+                let data = pack.encode()?;
+                Ok(NewPack { step, start, data })
+            })
             .collect::<Result<_>>()?,
     })
 }
@@ -450,16 +460,16 @@ async fn write(conn: &mut Conn, packed: &[Packed]) -> Result<()> {
             to.add(chunk.data.as_slice())
         })
         .await?;
-    let rollups: Vec<(i64, &(i64, i64, Vec<u8>))> = packed
+    let packs: Vec<(i64, &NewPack)> = packed
         .iter()
         .flat_map(|p| p.rollups.iter().map(|r| (p.series.0, r)))
         .collect();
     ROLLUPS
-        .run(conn, &rollups, |(series, (step, start, data)), to| {
+        .run(conn, &packs, |(series, pack), to| {
             to.add(*series)?;
-            to.add(*step)?;
-            to.add(start * 1_000_000)?;
-            to.add(data.as_slice())
+            to.add(pack.step)?;
+            to.add(pack.start * 1_000_000)?;
+            to.add(pack.data.as_slice())
         })
         .await
 }

@@ -156,17 +156,7 @@ async fn a_full_database_fails_and_the_writer_recovers() {
     let mut f = fixture().await;
     f.writer.commit(&with_series(1)).await.expect("commit");
     let conn = f.writer.connection().await.expect("connection");
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
-        .fetch_one(&mut *conn)
-        .await
-        .expect("pages");
-    sqlx::query(sqlx::AssertSqlSafe(format!(
-        "PRAGMA max_page_count = {}",
-        pages + 4
-    )))
-    .execute(&mut *conn)
-    .await
-    .expect("limit");
+    crate::store::testkit::fill(conn).await;
     let many = results((0..20_000).map(|i| result(i, 1)).collect());
     let error = f.writer.commit(&many).await.expect_err("full");
     assert!(error.to_string().contains("full"), "{error}");

@@ -157,3 +157,19 @@ impl Lane {
         self.task.await.expect("recorder");
     }
 }
+
+/// Leaves the database next to no room to grow, until the connection is opened
+/// anew.
+pub(crate) async fn fill(conn: &mut super::Conn) {
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(&mut *conn)
+        .await
+        .expect("pages");
+    sqlx::query(sqlx::AssertSqlSafe(format!(
+        "PRAGMA max_page_count = {}",
+        pages + 4
+    )))
+    .execute(conn)
+    .await
+    .expect("limit");
+}
