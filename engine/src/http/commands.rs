@@ -213,7 +213,8 @@ pub struct RuleTestResult {
     pub error: Option<String>,
 }
 
-/// One thing asked of the engine.
+/// One thing asked of the engine. Where an actor is named, the engine writes the
+/// audit row in the transaction of the change.
 #[derive(Debug)]
 pub enum Command {
     /// Run a check now, on one node or all it selects; the answer is how many.
@@ -272,7 +273,8 @@ pub enum Command {
     /// Run a plugin once, recording nothing.
     DryRun {
         plugin: String,
-        node: String,
+        /// Absent for what needs none, such as a log parser.
+        node: Option<String>,
         config: JsonObject,
         timeout: Option<Duration>,
         actor: Actor,

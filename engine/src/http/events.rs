@@ -2,13 +2,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 
@@ -22,25 +21,13 @@ const MAX_STREAMS: usize = 512;
 /// its session again, so that a withdrawn one does not watch for ever.
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// Bounds the event streams that are open; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Streams(Arc<Semaphore>);
 
-/// Counts an open stream as long as it lives.
-struct Slot;
-
-impl Slot {
-    fn take() -> Option<Self> {
-        let taken = OPEN
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < MAX_STREAMS).then_some(open + 1)
-            })
-            .is_ok();
-        taken.then_some(Self)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        OPEN.fetch_sub(1, Ordering::Relaxed);
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_STREAMS)))
     }
 }
 
@@ -56,11 +43,13 @@ impl Drop for Slot {
 pub async fn events(
     _: Viewer,
     State(events): State<broadcast::Sender<Event>>,
+    State(streams): State<Streams>,
     State(stop): State<CancellationToken>,
 ) -> Result<Sse<impl Stream<Item = std::result::Result<SseEvent, Infallible>>>> {
-    let slot = Slot::take().map(Arc::new).ok_or_else(|| {
-        Error::unavailable(format!("expected at most {MAX_STREAMS} event streams"))
-    })?;
+    let slot = streams
+        .0
+        .try_acquire_owned()
+        .map_err(|_| Error::unavailable(format!("expected at most {MAX_STREAMS} event streams")))?;
     let changes = BroadcastStream::new(events.subscribe()).map(move |event| {
         let _held = &slot;
         Ok(match event {

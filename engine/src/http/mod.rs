@@ -29,6 +29,7 @@ mod rules;
 mod schedule;
 mod security;
 mod series;
+mod serve;
 mod session;
 mod sessions;
 pub mod setup;
@@ -64,13 +65,15 @@ use self::error::Error;
 use self::extract::{MAX_JSON, Operator, Path, Viewer};
 use self::state::{App, Deps};
 
+pub use self::serve::serve;
+
 /// Where the versioned API begins.
 pub const BASE: &str = "/api/v1";
 
 /// The whole web server.
 ///
-/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: the
-/// address of the client bounds how often it can guess a password.
+/// Hand it to [`serve()`], which tells it the address of each client: that bounds
+/// how often a password can be guessed.
 pub fn router(deps: Deps) -> Router {
     let app = App::from(deps);
     let (api, document) = api().split_for_parts();

@@ -427,7 +427,9 @@ pub async fn remove_version(
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DryRun {
-    pub node: String,
+    /// Where to run it; absent for what needs no node.
+    #[serde(default)]
+    pub node: Option<String>,
     #[serde(default)]
     #[schema(value_type = Object)]
     pub config: JsonObject,

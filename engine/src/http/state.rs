@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::commands::{Commands, ObjectKind};
+use super::events::Streams;
 use super::overview::OverviewCache;
 use super::sessions::Sessions;
 use super::uploads::Uploads;
 use crate::check::outcome::SeriesId;
 use crate::clock::{SharedClock, Timestamp};
-use crate::config::spec::Spec;
+use crate::config::spec::{Spec, WebSpec};
 use crate::live::LiveView;
 use crate::pipeline::changes::Event;
 use crate::store::Store;
@@ -62,6 +63,23 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION"),
         }
     }
+}
+
+/// Whether the engine may listen on `listen`. Passwords and cookies travel in
+/// the clear, so anything beyond loopback needs a proxy that adds TLS, or a word
+/// that this is meant.
+///
+/// # Errors
+/// What to change, for people.
+pub fn check_exposure(listen: SocketAddr, web: &WebSpec) -> Result<(), String> {
+    let is_local = listen.ip().to_canonical().is_loopback();
+    if is_local || web.allow_plain_http || !web.trusted_proxies.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "expected a loopback address to listen on, found {listen}: put a proxy with TLS in front \
+         and name it in web.trusted_proxies, or set web.allow_plain_http to true"
+    ))
 }
 
 /// The URL of an engine that has no `public_url`: its listen address.
@@ -235,6 +253,7 @@ pub(super) struct App {
     pub stop: CancellationToken,
     pub sessions: Sessions,
     pub overview: OverviewCache,
+    pub streams: Streams,
 }
 
 impl From<Deps> for App {
@@ -259,6 +278,32 @@ impl From<Deps> for App {
             stop: deps.stop,
             sessions,
             overview: OverviewCache::default(),
+            streams: Streams::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listening_beyond_loopback_must_be_meant() {
+        let check = |listen: &str, web: &WebSpec| check_exposure(listen.parse().unwrap(), web);
+        let plain = WebSpec::default();
+        assert!(check("127.0.0.1:8480", &plain).is_ok());
+        assert!(check("[::1]:8480", &plain).is_ok());
+        assert!(check("0.0.0.0:8480", &plain).is_err());
+        assert!(check("192.0.2.1:8480", &plain).is_err());
+        let meant = WebSpec {
+            allow_plain_http: true,
+            ..WebSpec::default()
+        };
+        assert!(check("0.0.0.0:8480", &meant).is_ok());
+        let behind = WebSpec {
+            trusted_proxies: vec!["10.0.0.1/32".into()],
+            ..WebSpec::default()
+        };
+        assert!(check("0.0.0.0:8480", &behind).is_ok());
     }
 }

@@ -11,7 +11,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::commands::{Command, Commands};
@@ -20,8 +19,6 @@ use super::extract::{Operator, Path};
 use super::state::Settings;
 use super::uploads::{Upload, UploadPhase, Uploads};
 
-/// Uploads that are received at the same time: each is held in memory whole.
-static RECEIVING: Semaphore = Semaphore::const_new(2);
 /// An upload that takes longer is given up, so that it frees its place.
 const RECEIVE_WITHIN: Duration = Duration::from_secs(300);
 
@@ -59,7 +56,7 @@ pub async fn receive_plugin(
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<UploadAccepted>)> {
     let form = form.map_err(|_| Error::unsupported("multipart/form-data"))?;
-    let slot = RECEIVING.acquire().await?;
+    let slot = uploads.receiving.acquire().await?;
     let parts = tokio::time::timeout(RECEIVE_WITHIN, parts(form, settings.max_plugin_size)).await;
     drop(slot);
     let Parts {

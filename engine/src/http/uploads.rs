@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use utoipa::ToSchema;
 
 use crate::check::outcome::Digest;
@@ -75,17 +75,22 @@ pub struct Replaces {
 pub struct Uploads {
     events: broadcast::Sender<Event>,
     newest: Arc<Mutex<VecDeque<Upload>>>,
+    /// Uploads that are received at the same time: each is held in memory whole.
+    pub(super) receiving: Arc<Semaphore>,
 }
 
 impl Uploads {
     /// Uploads that are remembered.
     const CAPACITY: usize = 100;
+    /// Uploads that are received at the same time.
+    const AT_ONCE: usize = 2;
 
     /// Tells progress to `events`, too.
     pub fn new(events: broadcast::Sender<Event>) -> Self {
         Self {
             events,
             newest: Arc::default(),
+            receiving: Arc::new(Semaphore::new(Self::AT_ONCE)),
         }
     }
 
