@@ -16,5 +16,9 @@ fn main() -> std::io::Result<()> {
         std::fs::create_dir_all(dist)?;
         std::fs::write(dist.join("index.html"), PLACEHOLDER)?;
     }
+    // Without first-party plugins the engine has none; `make build` builds them
+    // first.
+    println!("cargo::rerun-if-changed=../plugins/dist");
+    std::fs::create_dir_all("../plugins/dist")?;
     Ok(())
 }

@@ -5,8 +5,11 @@
 pub mod alert;
 pub mod auth;
 pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod engine;
 pub mod http;
 pub mod live;
 pub mod log;

@@ -1,3 +1,5 @@
+//! The `bellwether` program: arguments in, exit code out.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -5,5 +7,5 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(bellwether::plugin::compile::SUBCOMMAND) {
         return bellwether::plugin::compile_child_main();
     }
-    ExitCode::SUCCESS
+    bellwether::cli::main()
 }

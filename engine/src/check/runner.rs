@@ -14,6 +14,7 @@ use super::outcome::{Cause, Fault, FaultKind, Job, Outcome, PluginState, SeriesI
 use super::scheduler::{Counters, Due, Plan, Scheduler, planned_in_flight};
 use crate::clock::SharedClock;
 use crate::pipeline::Input;
+use crate::recorder::Handle;
 
 /// Runs one job to its end; never fails, a failure is in the outcome.
 pub type RunJob = Arc<dyn Fn(Job) -> BoxFuture<'static, Outcome> + Send + Sync>;
@@ -63,7 +64,9 @@ pub struct RunnerFigures {
 pub struct Runner {
     pub scheduler: Scheduler,
     pub run: RunJob,
-    pub results: mpsc::Sender<Input>,
+    /// Where jobs run: the guests' runtime.
+    pub run_on: tokio::runtime::Handle,
+    pub results: Handle<Input>,
     pub messages: mpsc::Receiver<Message>,
     pub clock: SharedClock,
     pub tasks: TaskTracker,
@@ -167,19 +170,17 @@ impl Runner {
             let run = (self.run)(job);
             let results = self.results.clone();
             let released = released.clone();
-            self.tasks.spawn(async move {
+            let job = async move {
                 let outcome = run.await;
                 // Capacity is free when the run ends; a full recorder holds the
                 // outcome here and its series busy.
                 let _ = released.send(());
-                if results
-                    .send(Input::Checked(Box::new(outcome)))
-                    .await
-                    .is_err()
-                {
+                let input = Input::Checked(Box::new(outcome));
+                if results.submit(input).await.is_err() {
                     tracing::error!("a result was dropped: the recorder has stopped");
                 }
-            });
+            };
+            self.tasks.spawn_on(job, &self.run_on);
         }
         for job in due.shed {
             let now = self.clock.now();
@@ -198,7 +199,7 @@ impl Runner {
             };
             let results = self.results.clone();
             self.tasks.spawn(async move {
-                let _ = results.send(Input::Checked(Box::new(outcome))).await;
+                let _ = results.submit(Input::Checked(Box::new(outcome))).await;
             });
         }
         let Counters { missed_slots, shed } = self.scheduler.counters();

@@ -16,7 +16,7 @@ pub mod templates;
 pub mod units;
 pub mod validate;
 
-mod model;
+pub mod model;
 
 pub use document::Document;
 pub use export::export_yaml;

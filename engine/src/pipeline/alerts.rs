@@ -9,9 +9,10 @@ use super::changes::{
 };
 use super::policy::RulePolicy;
 use super::snapshot::{AlertKey, Snapshot};
-use crate::alert::expr::{Agg, ResultView, Windows};
+use crate::alert::expr::{Agg, QuerySet, ResultView, Windows};
+use crate::alert::rules::RuleDef;
 use crate::alert::state::{Transition, step};
-use crate::check::outcome::{LogRecord, Report, SeriesId, State};
+use crate::check::outcome::{LogRecord, Metric, Report, SeriesId, State};
 use crate::clock::Timestamp;
 use crate::config::spec::Severity;
 
@@ -73,6 +74,37 @@ impl Snapshot {
             };
             self.step_alert(subject, value, now, changes);
         }
+    }
+
+    /// What a rule that is not in force would say of a series and the metrics
+    /// of its newest result, or at all. Log windows that no rule in force counts
+    /// are empty.
+    pub fn try_rule(
+        &self,
+        def: &RuleDef,
+        queries: &QuerySet,
+        series: Option<SeriesId>,
+        metrics: &[Metric],
+        now: Timestamp,
+    ) -> bool {
+        let view = Trial { view: View { snapshot: self, series, now }, queries };
+        let Some(series) = series.and_then(|id| self.get(id)) else {
+            return def.holds_globally(&view);
+        };
+        let (Some(node), Some(hard)) = (&series.node, series.state.hard) else { return false };
+        let newest = series.recent.back();
+        let result = ResultView {
+            check: &series.check,
+            node: &node.name,
+            labels: &node.labels,
+            state: hard,
+            last_state: hard,
+            attempt: series.state.attempt,
+            metrics,
+            summary: newest.map_or("", |line| &line.summary),
+            duration_ms: newest.map_or(0.0, |line| f64::from(line.duration_us) / 1000.0),
+        };
+        def.holds(&result, &view)
     }
 
     /// Time went on: rules about windows and logs, pending alerts, faults,
@@ -478,5 +510,33 @@ impl Windows for View<'_> {
 
     fn log_count(&self, query: usize, window: Duration) -> u64 {
         self.snapshot.log_windows.count(query, window, self.now)
+    }
+}
+
+/// The windows as a rule sees them whose log queries have numbers of their own.
+struct Trial<'a> {
+    view: View<'a>,
+    queries: &'a QuerySet,
+}
+
+impl Windows for Trial<'_> {
+    fn aggregate(
+        &self,
+        f: Agg,
+        metric: &str,
+        window: Duration,
+        check: Option<&str>,
+        node: Option<&str>,
+    ) -> Option<f64> {
+        self.view.aggregate(f, metric, window, check, node)
+    }
+
+    fn log_count(&self, query: usize, window: Duration) -> u64 {
+        let Some(wanted) = self.queries.list().get(query) else { return 0 };
+        let in_force = self.view.snapshot.policy.queries.list();
+        match in_force.iter().position(|known| known.query == wanted.query) {
+            Some(number) => self.view.log_count(number, window),
+            None => 0,
+        }
     }
 }

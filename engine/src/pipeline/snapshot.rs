@@ -192,6 +192,19 @@ impl Snapshot {
         self.series[index] = Some(series);
     }
 
+    /// Names of metrics by their numbers.
+    pub fn metric_names(&self) -> HashMap<u32, Arc<str>> {
+        self.metrics.iter().map(|(name, id)| (*id, name.clone())).collect()
+    }
+
+    /// Makes the windows that `policy` needs, so that they can be filled before
+    /// it is in force.
+    pub fn prepare_windows(&mut self, policy: &Policy) {
+        let needs = policy.rules.iter().flat_map(|rule| &rule.def.facts().metrics);
+        self.windows.set_needs(needs.map(|need| (&*need.metric, need.window)));
+        self.log_windows.set_queries(&policy.queries);
+    }
+
     /// Longest window of each metric that rules look at: what
     /// [`preload_sample`](Self::preload_sample) should be given.
     pub fn window_needs(&self) -> Vec<(String, Duration)> {
@@ -207,8 +220,7 @@ impl Snapshot {
     }
 
     /// Counts a stored record again.
-    pub fn preload_log(&mut self, source: &str, record: &LogRecord) {
-        let policy = self.policy.clone();
+    pub fn preload_log(&mut self, policy: &Policy, source: &str, record: &LogRecord) {
         self.log_windows.add(&policy.queries, record, source);
     }
 
@@ -253,13 +265,7 @@ impl Snapshot {
                 }
             }
         }
-        let needs = policy
-            .rules
-            .iter()
-            .flat_map(|rule| &rule.def.facts().metrics);
-        self.windows
-            .set_needs(needs.map(|need| (&*need.metric, need.window)));
-        self.log_windows.set_queries(&policy.queries);
+        self.prepare_windows(&policy);
         self.policy = policy;
         let mut faulting = std::mem::take(&mut self.faulting);
         for series in faulting.values_mut() {

@@ -395,6 +395,27 @@ async fn copy_into(conn: &mut Conn, to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Copies the database of a data folder into the new file `to`. The engine may
+/// run meanwhile: the copy is one moment of it.
+///
+/// # Errors
+/// There is no database, it cannot be read, or `to` exists.
+pub async fn backup_of(folder: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        return Err(StoreError::Invalid(format!(
+            "expected a new file for the backup, found {}: choose another name",
+            to.display()
+        )));
+    }
+    let mut conn = SqliteConnectOptions::new()
+        .filename(folder.join(DATABASE))
+        .read_only(true)
+        .connect()
+        .await?;
+    copy_into(&mut conn, to).await?;
+    Ok(conn.close().await?)
+}
+
 /// Puts a backup in the place of the database of a folder that no engine uses.
 /// The database that was there is kept beside it as `bellwether.db.replaced`.
 pub async fn restore(backup: &Path, folder: &Path) -> Result<(), OpenError> {

@@ -1,0 +1,232 @@
+//! Changes of the configuration: from the file, from the UI. Merge, validate
+//! everything, commit, use.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::plugins::file_plugins;
+use super::registry::Registry;
+use super::{Core, resolve};
+use crate::check::outcome::SeriesId;
+use crate::config::spec::{SecretSource, Spec};
+use crate::config::{self, Config, Problem, UiObjects};
+use crate::http::commands::ObjectKind;
+use crate::http::state::{ConfigView, Origin, SeriesRef};
+use crate::notify::{Mailer, Outbound};
+use crate::pipeline::Input;
+use crate::pipeline::changes::ActiveSeries;
+use crate::plugin::Settings;
+
+/// What the configuration in force was made from.
+#[derive(Clone)]
+pub struct Generation {
+    pub number: u64,
+    /// The file's part, and where each value stands in it.
+    pub file: Arc<config::Loaded>,
+    /// The UI's part with versions.
+    pub ui: Arc<BTreeMap<(ObjectKind, String), (serde_json::Value, i64)>>,
+}
+
+/// A configuration that is valid and not in force yet: everything that could
+/// go wrong has been tried.
+pub struct Candidate {
+    pub generation: Generation,
+    pub config: Arc<Config>,
+    settings: Settings,
+    outbound: Arc<Outbound>,
+}
+
+impl Core {
+    /// Merges and validates.
+    ///
+    /// # Errors
+    /// Every problem, those of the file with its line.
+    pub fn candidate(
+        &self,
+        generation: Generation,
+        registry: &Registry,
+    ) -> Result<Candidate, Vec<Problem>> {
+        let mut ui = UiObjects::default();
+        for ((kind, _), (spec, _)) in generation.ui.iter() {
+            add_object(&mut ui, *kind, spec).map_err(|problem| vec![problem])?;
+        }
+        let origins = &generation.file.origins;
+        let merged = config::merge(generation.file.spec.clone(), ui)?;
+        let config = Config::build(&merged.spec, registry)
+            .map_err(|problems| origins.locate(problems))?;
+        let settings = Settings::from_spec(&config.spec)
+            .map_err(|text| origins.locate(vec![Problem::new("", text)]))?;
+        let outbound =
+            outbound(&config, self.listen).map_err(|problem| origins.locate(vec![problem]))?;
+        for warning in origins.locate(config.warnings.clone()) {
+            tracing::warn!("{warning}");
+        }
+        Ok(Candidate {
+            generation,
+            config: Arc::new(config),
+            settings,
+            outbound: Arc::new(outbound),
+        })
+    }
+
+    /// The input that puts a candidate in force. The parts beside the pipeline
+    /// take it over when its commit is through: see
+    /// [`adopt`](Self::adopt).
+    pub fn propose(&self, candidate: Candidate) -> Input {
+        let input = Input::Configured {
+            policy: Arc::new(resolve::policy(&candidate.config)),
+            mail_domain: resolve::mail_domain(&candidate.config),
+            generation: candidate.generation.number,
+        };
+        self.proposed.lock().insert(candidate.generation.number, candidate);
+        input
+    }
+
+    /// A proposal that was committed is taken over by everything else. Returns
+    /// its configuration; `None` where it was not proposed.
+    pub fn adopt(&self, number: u64, series: &[ActiveSeries]) -> Option<Arc<Config>> {
+        let candidate = {
+            let mut proposed = self.proposed.lock();
+            let candidate = proposed.remove(&number)?;
+            proposed.retain(|older, _| *older > number);
+            candidate
+        };
+        self.host.reconfigure(candidate.settings.clone());
+        self.outbound.send_replace(candidate.outbound.clone());
+        *self.config.write() = candidate.config.clone();
+        let active: HashSet<SeriesId> = series.iter().map(|one| one.id).collect();
+        self.live.retain(|id| active.contains(&id));
+        self.view.send_replace(Arc::new(self.make_view(&candidate, series)));
+        Some(candidate.config)
+    }
+
+    /// Reads the file again.
+    ///
+    /// # Errors
+    /// Every problem; the old configuration stays in force.
+    pub async fn reload(&self) -> Result<u64, Vec<Problem>> {
+        let mut current = self.changing.lock().await;
+        let Some(path) = &self.config_path else { return Ok(current.number) };
+        let loaded = config::load(path)?;
+        file_plugins(&self.host, &self.registry, &loaded, self.clock.now()).await?;
+        let next = Generation {
+            number: current.number + 1,
+            file: Arc::new(loaded),
+            ui: current.ui.clone(),
+        };
+        if let Err(error) = self.list_own_plugins().await {
+            return Err(vec![Problem::new("", error.to_string())]);
+        }
+        let candidate = self.candidate(next.clone(), &self.registry)?;
+        self.load_referenced(&candidate.config).await?;
+        let input = self.propose(candidate);
+        if let Err(error) = self.recorder.submit(input).await {
+            return Err(vec![Problem::new("", error.to_string())]);
+        }
+        *current = next;
+        Ok(current.number)
+    }
+
+    /// Waits until handlers see generation `number`, so that who changed
+    /// something reads what it wrote.
+    pub async fn in_force(&self, number: u64) {
+        let mut view = self.view.subscribe();
+        // The sender is in `self`.
+        let _ = view.wait_for(|view| view.generation >= number).await;
+    }
+
+    fn make_view(&self, candidate: &Candidate, series: &[ActiveSeries]) -> ConfigView {
+        let mut origins = HashMap::new();
+        let file: Arc<str> = self
+            .config_path
+            .as_ref()
+            .map_or_else(String::new, |path| path.display().to_string())
+            .into();
+        for (kind, name) in objects(&candidate.generation.file.spec) {
+            origins.insert((kind, name), Origin::File { file: file.clone() });
+        }
+        for ((kind, name), (_, version)) in candidate.generation.ui.iter() {
+            origins.insert((*kind, name.clone()), Origin::Ui { version: *version });
+        }
+        let config = &candidate.config;
+        let refs = series
+            .iter()
+            .map(|one| SeriesRef {
+                id: one.id,
+                check: one.check.clone(),
+                node: one.node.clone(),
+                paused: config.checks.get(&*one.check).is_some_and(|check| check.spec.paused),
+            })
+            .collect();
+        ConfigView::new(candidate.generation.number, (*config.spec).clone(), origins, refs)
+    }
+}
+
+/// Kind and name of every object of a file.
+fn objects(spec: &Spec) -> Vec<(ObjectKind, String)> {
+    let mut all = Vec::new();
+    all.extend(spec.plugins.iter().map(|one| (ObjectKind::Plugin, one.name.clone())));
+    all.extend(spec.nodes.iter().map(|one| (ObjectKind::Node, one.name.clone())));
+    all.extend(spec.checks.iter().map(|one| (ObjectKind::Check, one.name.clone())));
+    all.extend(spec.rules.iter().map(|one| (ObjectKind::Rule, one.name.clone())));
+    all.extend(spec.contacts.iter().map(|one| (ObjectKind::Contact, one.name.clone())));
+    all.extend(spec.remediations.iter().map(|one| (ObjectKind::Remediation, one.name.clone())));
+    all.extend(spec.log_sources.iter().map(|one| (ObjectKind::LogSource, one.name.clone())));
+    all
+}
+
+/// Adds a stored object of the UI to its list.
+///
+/// # Errors
+/// A stored object that no longer fits its type.
+fn add_object(
+    ui: &mut UiObjects,
+    kind: ObjectKind,
+    spec: &serde_json::Value,
+) -> Result<(), Problem> {
+    let value = spec.clone();
+    match kind {
+        ObjectKind::Plugin => ui.plugins.push(config::parse_object("", value)?),
+        ObjectKind::Node => ui.nodes.push(config::parse_object("", value)?),
+        ObjectKind::Check => ui.checks.push(config::parse_object("", value)?),
+        ObjectKind::Rule => ui.rules.push(config::parse_object("", value)?),
+        ObjectKind::Contact => ui.contacts.push(config::parse_object("", value)?),
+        ObjectKind::Remediation => ui.remediations.push(config::parse_object("", value)?),
+        ObjectKind::LogSource => ui.log_sources.push(config::parse_object("", value)?),
+    }
+    Ok(())
+}
+
+/// How mail leaves under this configuration.
+fn outbound(config: &Config, listen: std::net::SocketAddr) -> Result<Outbound, Problem> {
+    let mailer = match &config.spec.smtp {
+        None => None,
+        Some(smtp) => {
+            let password = smtp.password.as_ref().map(read_secret).transpose();
+            let password = password.map_err(|text| Problem::new("smtp.password", text))?;
+            let mailer = Mailer::new(smtp, password.as_deref())
+                .map_err(|error| Problem::new("smtp", error.to_string()))?;
+            Some(Arc::new(mailer))
+        }
+    };
+    let public_url = config
+        .public_url
+        .as_ref()
+        .map_or_else(|| format!("http://{listen}"), ToString::to_string);
+    Ok(Outbound { mailer, public_url: public_url.trim_end_matches('/').to_owned() })
+}
+
+fn read_secret(source: &SecretSource) -> Result<String, String> {
+    match source {
+        SecretSource::Env(name) => std::env::var(name)
+            .map_err(|_| format!("expected the environment variable {name}, found none")),
+        SecretSource::File(path) => std::fs::read_to_string(path)
+            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+            .map_err(|error| format!("cannot read {path}: {error}")),
+    }
+}
+
+/// Whether the file has an object of this kind and name.
+pub fn in_file(spec: &Spec, kind: ObjectKind, name: &str) -> bool {
+    objects(spec).iter().any(|(of, known)| *of == kind && known == name)
+}

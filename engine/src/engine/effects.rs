@@ -1,0 +1,59 @@
+//! What follows a commit: the scheduler hears of runs, actions begin, mails go
+//! out.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Core, resolve};
+use crate::check::runner::{Done, Message};
+use crate::pipeline::Input;
+use crate::pipeline::changes::{ActiveSeries, Effect};
+
+/// Hands effects on until the recorder ends.
+pub async fn serve(core: Arc<Core>, mut effects: mpsc::UnboundedReceiver<Vec<Effect>>) {
+    while let Some(batch) = effects.recv().await {
+        let mut done = Vec::new();
+        for effect in batch {
+            match effect {
+                Effect::SeriesDone { series, soft, attempt, plugin_state } => {
+                    done.push(Done { series, soft, attempt, plugin_state });
+                }
+                Effect::Configured { generation, series } => {
+                    configured(&core, generation, &series).await;
+                }
+                Effect::RunNow { series, cause } => {
+                    let message = Message::RunNow { series: vec![series], cause, reply: None };
+                    let _ = core.runner.send(message).await;
+                }
+                Effect::Deliver => core.deliver.notify_one(),
+                Effect::RunAction(job) => {
+                    let core_of_run = core.clone();
+                    core.tasks.spawn(async move {
+                        let outcome = core_of_run.host.run_action(*job).await;
+                        let input = Input::ActionFinished(Box::new(outcome));
+                        if core_of_run.recorder.submit(input).await.is_err() {
+                            tracing::error!("an action's outcome was not recorded: it is interrupted at the next start");
+                        }
+                    });
+                }
+                // The recorder tells these by itself.
+                Effect::Event(_) => {}
+            }
+        }
+        if !done.is_empty() {
+            let _ = core.runner.send(Message::Done(done)).await;
+        }
+    }
+}
+
+/// A configuration and its series are committed: now they can run.
+async fn configured(core: &Arc<Core>, generation: u64, series: &[ActiveSeries]) {
+    let Some(config) = core.adopt(generation, series) else { return };
+    let plans = resolve::plans(&config, series);
+    let wanted = config.spec.engine.max_in_flight as usize;
+    let max_in_flight = wanted.min(core.host.capacity() as usize);
+    // The runner ends only when everything ends.
+    let _ = core.runner.send(Message::Configure { plans, max_in_flight }).await;
+    core.log_sources.notify_one();
+}
