@@ -6,22 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::Core;
-use crate::check::outcome::{Digest, Fault, RunLimits};
-use crate::clock::Timestamp;
+use crate::check::outcome::{Digest, RunLimits};
 use crate::config::LogSourceDef;
 use crate::config::model::DEFAULT_MEMORY;
 use crate::config::spec::LogSourceSpec;
-use crate::log::{
-    Follower, FollowerOptions, LineBatch, LineParser, Parsed, ParsedRecord, Source, SourceEvent,
-    Stopped,
-};
+use crate::log::{Follower, FollowerOptions, Source, SourceEvent, Stopped};
 use crate::pipeline::Input;
-use crate::plugin::parser::LineBatch as GuestBatch;
-use crate::plugin::{Host, ParserInstance};
+use crate::plugin::SourceParser;
 use crate::store::checkpoints;
 
 /// Bound of one batch in the parser.
@@ -95,12 +89,9 @@ async fn start(core: &Arc<Core>, def: &LogSourceDef) -> Result<Running, crate::s
     let known = checkpoints::list(&mut reader, Some(&def.spec.name)).await?;
     drop(reader);
     let follower = Follower::new(&def.spec, known, FollowerOptions::default());
-    let parser = GuestParser {
-        host: core.host.clone(),
-        digest: def.plugin.digest.clone(),
-        config: serde_json::Value::Object(def.spec.config.clone()).to_string().into(),
-        instance: Mutex::new(None),
-    };
+    let config = serde_json::Value::Object(def.spec.config.clone()).to_string().into();
+    let limits = RunLimits { memory: DEFAULT_MEMORY, timeout: PARSE_TIMEOUT };
+    let parser = SourceParser::new(core.host.clone(), def.plugin.digest.clone(), config, limits);
     let recorder = core.recorder.clone();
     let sink = move |event: SourceEvent| -> BoxFuture<'static, Result<(), Stopped>> {
         let recorder = recorder.clone();
@@ -128,67 +119,4 @@ async fn start(core: &Arc<Core>, def: &LogSourceDef) -> Result<Running, crate::s
     let source = Source::new(follower, parser, sink, core.clock.clone());
     let task = core.tasks.spawn(source.run(stop.clone()));
     Ok(Running { spec: def.spec.clone(), digest: def.plugin.digest.clone(), stop, task })
-}
-
-/// A log-parser plugin: instances are made when needed and recycled.
-struct GuestParser {
-    host: Arc<Host>,
-    digest: Digest,
-    config: Arc<str>,
-    /// Behind a lock only so that the source can be shared between threads.
-    instance: Mutex<Option<ParserInstance>>,
-}
-
-impl GuestParser {
-    async fn instance(&mut self) -> Result<&mut ParserInstance, Fault> {
-        if self.instance.get_mut().is_none() {
-            let limits = RunLimits { memory: DEFAULT_MEMORY, timeout: PARSE_TIMEOUT };
-            let made = self.host.new_parser(&self.digest, self.config.clone(), limits).await?;
-            *self.instance.get_mut() = Some(made);
-        }
-        self.instance.get_mut().as_mut().ok_or_else(|| {
-            Fault::new(crate::check::outcome::FaultKind::Engine, "the parser was not made")
-        })
-    }
-}
-
-impl LineParser for GuestParser {
-    async fn parse(&mut self, batch: &LineBatch) -> Result<Parsed, Fault> {
-        let batch = GuestBatch {
-            text: batch.text.clone(),
-            ends: batch.ends.clone(),
-            gap: LineBatch::GAP,
-            received: batch.received,
-        };
-        let parsed = self.instance().await?.parse(batch).await?;
-        Ok(taken(parsed))
-    }
-
-    async fn flush(&mut self, now: Timestamp) -> Result<Parsed, Fault> {
-        match self.instance.get_mut() {
-            Some(instance) => instance.flush(now).await.map(taken),
-            None => Ok(Parsed::default()),
-        }
-    }
-
-    fn should_recycle(&self) -> bool {
-        self.instance.lock().as_ref().is_some_and(ParserInstance::should_recycle)
-    }
-
-    async fn recycle(&mut self) -> Result<(), Fault> {
-        *self.instance.get_mut() = None;
-        self.instance().await.map(|_| ())
-    }
-}
-
-fn taken(parsed: crate::plugin::Parsed) -> Parsed {
-    Parsed {
-        records: parsed
-            .records
-            .into_iter()
-            .map(|one| ParsedRecord { line: one.line, record: one.record })
-            .collect(),
-        unparsed: parsed.unparsed,
-        held: parsed.held,
-    }
 }

@@ -50,7 +50,9 @@ struct Running {
 /// A configured parser of one source. After a fault it is of no more use: make
 /// a new one and feed it again from the checkpoint.
 pub struct ParserInstance {
-    running: Option<Running>,
+    /// Behind a lock only so that the instance can be shared between threads: a
+    /// guest is not.
+    running: parking_lot::Mutex<Option<Running>>,
     guests: Guests,
     batches: u64,
     bytes: u64,
@@ -89,7 +91,7 @@ impl Inner {
         };
         let running = Running { store, instance, loaded, limits };
         let guests = self.shared.guests.clone();
-        Ok(ParserInstance { running: Some(running), guests, batches: 0, bytes: 0 })
+        Ok(ParserInstance { running: parking_lot::Mutex::new(Some(running)), guests, batches: 0, bytes: 0 })
     }
 }
 
@@ -114,20 +116,20 @@ impl ParserInstance {
 
     /// True when the caller should flush it and make a new one.
     pub fn should_recycle(&self) -> bool {
-        self.running.is_none() || self.batches >= RECYCLE_BATCHES || self.bytes >= RECYCLE_BYTES
+        self.running.lock().is_none() || self.batches >= RECYCLE_BATCHES || self.bytes >= RECYCLE_BYTES
     }
 
     /// Runs one call on the guests' threads. The guest is used again unless it
     /// trapped or broke the contract; what it says itself leaves it whole.
     async fn step(&mut self, call: Call) -> Result<Parsed, Fault> {
-        let mut running = self.running.take().ok_or_else(dead)?;
+        let mut running = self.running.get_mut().take().ok_or_else(dead)?;
         let work = async move {
             let result = running.call(call).await;
             (running, result)
         };
         let (running, result) = self.guests.run(work).await.ok_or_else(dead)?;
         if !matches!(&result, Err(fault) if !matches!(fault.kind, FaultKind::Failed | FaultKind::Config)) {
-            self.running = Some(running);
+            *self.running.get_mut() = Some(running);
         }
         result
     }
