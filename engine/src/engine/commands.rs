@@ -473,7 +473,7 @@ impl Core {
     async fn dry_run(
         &self,
         plugin: String,
-        node: String,
+        node: Option<String>,
         config: JsonObject,
         timeout: Option<Duration>,
     ) -> Answer<DryRunReport> {
@@ -481,6 +481,10 @@ impl Core {
             .registry
             .find(&plugin)
             .ok_or_else(|| CommandError::NotFound(format!("plugin {plugin}")))?;
+        let node = node.ok_or_else(|| {
+            let text = "expected the node to run against, found none";
+            CommandError::Invalid(vec![Problem::new("node", text)])
+        })?;
         let current = self.config.read().clone();
         let node: Arc<NodeInfo> = current
             .nodes
