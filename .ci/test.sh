@@ -31,14 +31,9 @@ rust_tests() {
     fi
 }
 
-set -o pipefail
-step "formatting" cargo fmt --check
-step "lints" cargo clippy --release --all-targets --no-deps -- -D warnings
 step "plugin tests" plugins/test.sh
 count '.*[^0-9]([0-9]+) passed.*'
 step "web types" npm --prefix web run check
-step "web in a browser" npm --prefix web run e2e
-count '^ *([0-9]+) passed.*'
 step "engine tests" rust_tests
 count '.*[^0-9]([0-9]+) passed.*'
 

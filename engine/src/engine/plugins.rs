@@ -88,7 +88,8 @@ impl Core {
     /// The store cannot be read.
     pub async fn load_uploaded_plugins(&self) -> Result<(), StoreError> {
         let mut reader = self.store.reader().await?;
-        for stored in plugins::list(&mut reader).await? {
+        let listed = plugins::list(&mut reader).await?;
+        for stored in listed.into_iter().filter(|row| row.origin == Origin::Upload) {
             match self.host.load(&stored.digest).await {
                 Ok(installed) => {
                     let mut version = Version::new(

@@ -41,10 +41,12 @@ impl Snapshot {
                         .collect(),
                 };
                 changes.results.push(row);
-                self.reported(id, &report, attempts, duration_us, started, now, changes);
+                // Before the rules: a mail that ends the alert tells that the
+                // repair was proven.
                 if let Cause::Verify(run) = cause {
                     self.verified(run, Ok(&report), now, changes);
                 }
+                self.reported(id, &report, attempts, duration_us, started, now, changes);
             }
             Err(fault) => {
                 changes.results.push(ResultRow {
