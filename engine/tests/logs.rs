@@ -29,6 +29,8 @@ struct Script {
     recycle_after: Option<usize>,
     /// A made-up answer instead of a real one.
     nonsense: Option<Parsed>,
+    /// `flush` gives nothing out.
+    forgetful: bool,
     calls: Vec<String>,
 }
 
@@ -90,8 +92,12 @@ impl LineParser for Joining {
     }
 
     async fn flush(&mut self, now: Timestamp) -> Result<Parsed, Fault> {
-        self.script.lock().calls.push("flush".into());
         let mut parsed = Parsed::default();
+        let mut script = self.script.lock();
+        script.calls.push("flush".into());
+        if script.forgetful {
+            self.held.clear();
+        }
         if !self.held.is_empty() {
             let record = Self::record(&std::mem::take(&mut self.held), now);
             parsed.records.push(ParsedRecord { line: 0, record });
@@ -336,6 +342,17 @@ async fn an_instance_is_flushed_before_it_is_recycled() {
     assert_eq!(s.messages(), ["one", "two"]);
     let calls = b.script.lock().calls.clone();
     assert_eq!(calls[..4], ["parse 1", "flush", "recycle", "parse 1"]);
+    b.kill().await;
+}
+
+#[tokio::test]
+async fn lines_that_a_parser_forgets_are_stored_as_they_are() {
+    let mut b = Bench::new();
+    b.script.lock().forgetful = true;
+    b.append("a.log", "one\n more\n");
+    b.start();
+    let s = b.until("the held lines", |s| s.records.len() >= 2).await;
+    assert_eq!((s.messages(), s.offset()), (vec!["one", " more"], 10));
     b.kill().await;
 }
 
