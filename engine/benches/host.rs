@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bellwether::check::outcome::{
-    Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, SeriesId,
-};
+use bellwether::check::outcome::{Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, SeriesId};
 use bellwether::clock::{SystemClock, Timestamp};
 use bellwether::config::spec::GrantsSpec;
 use bellwether::plugin::{CompilerConfig, Host, HostConfig, Settings};
@@ -39,11 +37,20 @@ fn main() {
         })
         .expect("a host"),
     );
-    let outside = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let outside = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let install = |name: &str| {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../plugins/dist").join(format!("{name}.wasm"));
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../plugins/dist")
+            .join(format!("{name}.wasm"));
         let bytes = std::fs::read(&path).expect("plugins/build.sh has run");
-        outside.block_on(host.install(bytes, |_| {})).expect(name).digest
+        outside
+            .block_on(host.install(bytes, |_| {}))
+            .expect(name)
+            .digest
     };
     println!("runs that fit at the same time: {}", host.capacity());
     let noop = install("testing/noop");
@@ -52,7 +59,10 @@ fn main() {
     let bare = {
         let host = Arc::clone(&host);
         let digest = noop.clone();
-        on_guests(&host.clone(), async move { host.bare_runs(&digest, RUNS).await })
+        on_guests(
+            &host.clone(),
+            async move { host.bare_runs(&digest, RUNS).await },
+        )
     };
     report("bare instantiate and call", bare);
 
@@ -62,7 +72,11 @@ fn main() {
             let mut times = Vec::with_capacity(RUNS);
             for _ in 0..RUNS {
                 let begun = Instant::now();
-                shared.run_probe(job.clone()).await.verdict.expect("a report");
+                shared
+                    .run_probe(job.clone())
+                    .await
+                    .verdict
+                    .expect("a report");
                 times.push(begun.elapsed());
             }
             times
@@ -81,10 +95,24 @@ fn main() {
         times
     });
     report("run_probe from another runtime", across);
-    throughput("no-op probes", &host, &outside, &job(&noop, "{}"), 200_000, 64);
+    throughput(
+        "no-op probes",
+        &host,
+        &outside,
+        &job(&noop, "{}"),
+        200_000,
+        64,
+    );
+
+    let processes = outside.block_on(fork_and_exec(3_000, 2));
+    println!(
+        "fork and exec of a program that prints one line: {processes:.0} a second with 2 at a time"
+    );
 
     let tracker = TaskTracker::new();
-    let listener = outside.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let listener = outside
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .expect("a port");
     let address = listener.local_addr().expect("an address");
     let serving = tracker.clone();
     tracker.spawn_on(
@@ -93,14 +121,25 @@ fn main() {
                 serving.spawn(async move {
                     let mut request = [0; 2048];
                     let _ = stream.read(&mut request).await;
-                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await;
+                    let _ = stream
+                        .write_all(
+                            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+                        )
+                        .await;
                 });
             }
         },
         outside.handle(),
     );
     let config = format!("{{\"url\":\"http://{address}/\"}}");
-    throughput("http probes", &host, &outside, &job(&http, &config), 20_000, 64);
+    throughput(
+        "http probes",
+        &host,
+        &outside,
+        &job(&http, &config),
+        20_000,
+        64,
+    );
 
     // The backlog takes the connections; nobody accepts them.
     let silent = outside.block_on(async {
@@ -108,24 +147,65 @@ fn main() {
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
         socket.listen(4096).expect("a listener")
     });
-    let config = format!("{{\"url\":\"http://{}/\"}}", silent.local_addr().expect("an address"));
+    let config = format!(
+        "{{\"url\":\"http://{}/\"}}",
+        silent.local_addr().expect("an address")
+    );
     hanging(&host, &outside, &job(&http, &config), 2_000);
+}
+
+/// What an engine that runs programs pays for the least of them: start, read one
+/// line, wait.
+async fn fork_and_exec(runs: u64, wide: u64) -> f64 {
+    let tracker = TaskTracker::new();
+    let begun = Instant::now();
+    for _ in 0..wide {
+        tracker.spawn(async move {
+            for _ in 0..runs / wide {
+                let mut command = tokio::process::Command::new("/bin/echo");
+                let output = command
+                    .arg("OK - nothing to do | answer=42")
+                    .env_clear()
+                    .output()
+                    .await;
+                let output = output.expect("/bin/echo runs");
+                assert!(output.status.success() && output.stdout.starts_with(b"OK"));
+            }
+        });
+    }
+    tracker.close();
+    tracker.wait().await;
+    runs as f64 / begun.elapsed().as_secs_f64()
 }
 
 /// What runs cost that wait on a target that never answers.
 fn hanging(host: &Arc<Host>, outside: &tokio::runtime::Runtime, job: &Job, runs: usize) {
     let status = |key: &str| {
         let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or("0").to_owned();
-        line.trim_matches(|c: char| !c.is_ascii_digit()).parse::<u64>().unwrap_or(0)
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap_or("0")
+            .to_owned();
+        line.trim_matches(|c: char| !c.is_ascii_digit())
+            .parse::<u64>()
+            .unwrap_or(0)
     };
-    let mappings = || std::fs::read_to_string("/proc/self/maps").unwrap_or_default().lines().count();
+    let mappings = || {
+        std::fs::read_to_string("/proc/self/maps")
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
     let (resident, maps) = (status("VmRSS:"), mappings());
     let tracker = TaskTracker::new();
     for _ in 0..runs {
         let (host, job) = (Arc::clone(host), job.clone());
         let handle = host.handle().clone();
-        tracker.spawn_on(async move { host.run_probe(job).await.verdict.expect("a report") }, &handle);
+        tracker.spawn_on(
+            async move { host.run_probe(job).await.verdict.expect("a report") },
+            &handle,
+        );
     }
     std::thread::sleep(Duration::from_secs(3));
     println!(
@@ -142,11 +222,21 @@ fn job(plugin: &Digest, config: &str) -> Job {
         spec: Arc::new(JobSpec {
             series: SeriesId(1),
             check: "bench".into(),
-            node: Arc::new(NodeInfo { name: "n".into(), address: "127.0.0.1".into(), labels: Default::default() }),
+            node: Arc::new(NodeInfo {
+                name: "n".into(),
+                address: "127.0.0.1".into(),
+                labels: Default::default(),
+            }),
             plugin: plugin.clone(),
             config: config.into(),
-            grants: Arc::new(GrantsSpec { net: vec!["node".into()], ..GrantsSpec::default() }),
-            limits: RunLimits { memory: 64 << 20, timeout: Duration::from_secs(5) },
+            grants: Arc::new(GrantsSpec {
+                net: vec!["node".into()],
+                ..GrantsSpec::default()
+            }),
+            limits: RunLimits {
+                memory: 64 << 20,
+                timeout: Duration::from_secs(5),
+            },
         }),
         scheduled: Timestamp::default(),
         attempt: 1,
@@ -167,7 +257,14 @@ fn report(what: &str, mut times: Vec<Duration>) {
     println!("{what}: p50 {:.1} µs, p99 {:.1} µs", at(0.5), at(0.99));
 }
 
-fn throughput(what: &str, host: &Arc<Host>, outside: &tokio::runtime::Runtime, job: &Job, runs: u64, wide: usize) {
+fn throughput(
+    what: &str,
+    host: &Arc<Host>,
+    outside: &tokio::runtime::Runtime,
+    job: &Job,
+    runs: u64,
+    wide: usize,
+) {
     let left = Arc::new(AtomicU64::new(runs));
     let tracker = TaskTracker::new();
     let begun = Instant::now();
@@ -176,7 +273,10 @@ fn throughput(what: &str, host: &Arc<Host>, outside: &tokio::runtime::Runtime, j
         let handle = host.handle().clone();
         tracker.spawn_on(
             async move {
-                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
+                while left
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                    .is_ok()
+                {
                     let report = host.run_probe(job.clone()).await.verdict.expect("a report");
                     assert_eq!(report.state.as_str(), "ok", "{}", report.summary);
                 }
@@ -186,5 +286,8 @@ fn throughput(what: &str, host: &Arc<Host>, outside: &tokio::runtime::Runtime, j
     }
     tracker.close();
     outside.block_on(tracker.wait());
-    println!("{what}: {:.0} a second with {wide} at a time", runs as f64 / begun.elapsed().as_secs_f64());
+    println!(
+        "{what}: {:.0} a second with {wide} at a time",
+        runs as f64 / begun.elapsed().as_secs_f64()
+    );
 }

@@ -48,9 +48,12 @@ impl Shop {
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let log = folder.join("shop.log");
-        let listener =
-            TcpListener::bind("127.0.0.1:0").await.context("cannot listen for the demo's shop")?;
-        let address = listener.local_addr().context("the demo's shop has no address")?;
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .context("cannot listen for the demo's shop")?;
+        let address = listener
+            .local_addr()
+            .context("the demo's shop has no address")?;
         let shared = Arc::new(Shared {
             broken: AtomicBool::new(false),
             restarts: AtomicU64::new(0),
@@ -79,7 +82,11 @@ impl Shop {
                 }
                 order += 1;
                 if writer.broken.load(Ordering::Relaxed) {
-                    writer.write("error", "checkout failed: database connection refused", order);
+                    writer.write(
+                        "error",
+                        "checkout failed: database connection refused",
+                        order,
+                    );
                 } else {
                     writer.write("info", "order placed", order);
                 }
@@ -92,8 +99,13 @@ impl Shop {
     /// Breaks or repairs the shop, as the switch in the UI does.
     pub fn set_broken(&self, broken: bool) {
         if self.shared.broken.swap(broken, Ordering::SeqCst) != broken {
-            let message = if broken { "somebody broke the shop" } else { "the shop is repaired" };
-            self.shared.write(if broken { "critical" } else { "notice" }, message, 0);
+            let message = if broken {
+                "somebody broke the shop"
+            } else {
+                "the shop is repaired"
+            };
+            self.shared
+                .write(if broken { "critical" } else { "notice" }, message, 0);
         }
     }
 
@@ -183,7 +195,10 @@ impl Shared {
 
 async fn health(State(shop): State<Arc<Shared>>) -> impl IntoResponse {
     if shop.broken.load(Ordering::SeqCst) {
-        (StatusCode::SERVICE_UNAVAILABLE, "database connection refused\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database connection refused\n",
+        )
     } else {
         (StatusCode::OK, "ok\n")
     }

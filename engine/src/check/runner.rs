@@ -40,6 +40,8 @@ pub enum Message {
     },
     /// The clock was moved: look again.
     Wake,
+    /// How many series have a run that is not committed yet?
+    Busy { reply: oneshot::Sender<usize> },
 }
 
 /// A committed run.
@@ -161,6 +163,8 @@ impl Runner {
                 }
             }
             Message::Wake => {}
+            // Nobody waiting any more is fine.
+            Message::Busy { reply } => drop(reply.send(self.scheduler.busy())),
         }
     }
 

@@ -4,13 +4,16 @@
 //! takes what is due and returns. The driver in [`crate::engine`] sleeps.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{Cause, Job, JobSpec, PluginState, SeriesId};
 use super::schedule::{Schedule, next_due};
 use crate::clock::Timestamp;
+
+/// A clock that goes back by more than this was set, not adjusted.
+const SET_BACK: Duration = Duration::from_secs(5);
 
 /// A run that somebody asked for waits this long for capacity.
 const ASKED_RUN: Duration = Duration::from_secs(60);
@@ -34,7 +37,6 @@ struct Entry {
     next: Option<Timestamp>,
     /// Slot of the last run.
     last: Option<Timestamp>,
-    busy: bool,
     soft: bool,
     attempt: u32,
     /// Runs asked for while it was busy or paused, or simply at once.
@@ -72,10 +74,15 @@ pub struct Counters {
 pub struct Scheduler {
     entries: HashMap<SeriesId, Entry>,
     heap: BinaryHeap<Reverse<(Timestamp, SeriesId)>>,
+    /// Series with a run under way or waiting. Apart from the entries, so that
+    /// a series that is removed and comes back does not overlap with itself.
+    busy: HashSet<SeriesId>,
     /// Waiting for capacity, by the time at which their slot is lost.
     waiting: BTreeMap<(Timestamp, SeriesId), Queued>,
     in_flight: usize,
     max_in_flight: usize,
+    /// The latest time that was seen.
+    latest: Timestamp,
     counters: Counters,
 }
 
@@ -85,9 +92,11 @@ impl Scheduler {
         Self {
             entries: HashMap::new(),
             heap: BinaryHeap::new(),
+            busy: HashSet::new(),
             waiting: BTreeMap::new(),
             in_flight: 0,
             max_in_flight: max_in_flight.max(1),
+            latest: Timestamp(i64::MIN),
             counters: Counters::default(),
         }
     }
@@ -121,7 +130,6 @@ impl Scheduler {
                         state,
                         next: None,
                         last: None,
-                        busy: false,
                         soft: false,
                         attempt: 0,
                         asked: Vec::new(),
@@ -134,13 +142,22 @@ impl Scheduler {
             self.entries.insert(id, entry);
         }
         // Runs of removed series still end and give their capacity back.
-        self.waiting
-            .retain(|(_, id), _| self.entries.contains_key(id));
+        self.waiting.retain(|(_, id), _| {
+            let kept = self.entries.contains_key(id);
+            if !kept {
+                self.busy.remove(id);
+            }
+            kept
+        });
     }
 
     /// Takes everything that is due at `now`.
     pub fn tick(&mut self, now: Timestamp) -> Due {
         let mut due = Due::default();
+        if now + SET_BACK < self.latest {
+            self.set_back(now);
+        }
+        self.latest = now;
         self.shed_lost(now, &mut due);
         while let Some(Reverse((at, id))) = self.heap.peek().copied()
             && at <= now
@@ -163,7 +180,7 @@ impl Scheduler {
             self.counters.missed_slots += missed;
             let next = entry.next;
             self.heap.extend(next.map(|at| Reverse((at, id))));
-            if entry.busy {
+            if self.busy.contains(&id) {
                 self.counters.missed_slots += 1;
             } else {
                 entry.last = Some(slot);
@@ -174,6 +191,22 @@ impl Scheduler {
         }
         self.start_waiting(&mut due);
         due
+    }
+
+    /// Plans anew what was planned by a clock that went ahead: nothing waits
+    /// for that time to come again.
+    fn set_back(&mut self, now: Timestamp) {
+        self.heap.clear();
+        for (id, entry) in &mut self.entries {
+            entry.last = None;
+            entry.replan(None, now);
+            self.heap.extend(entry.next.map(|at| Reverse((at, *id))));
+        }
+        for ((_, id), queued) in std::mem::take(&mut self.waiting) {
+            let lost_at = now + queued.job.spec.limits.deadline();
+            let queued = Queued { lost_at, ..queued };
+            self.waiting.insert((lost_at, id), queued);
+        }
     }
 
     /// When [`tick`](Self::tick) has something to do again.
@@ -188,7 +221,7 @@ impl Scheduler {
     pub fn run_now(&mut self, id: SeriesId, cause: Cause, now: Timestamp) -> Option<Due> {
         let entry = self.entries.get_mut(&id)?;
         let mut due = Due::default();
-        if entry.busy {
+        if self.busy.contains(&id) {
             if !entry.asked.contains(&cause) {
                 entry.asked.push(cause);
             }
@@ -209,8 +242,8 @@ impl Scheduler {
         now: Timestamp,
     ) -> Due {
         let mut due = Due::default();
+        self.busy.remove(&id);
         if let Some(entry) = self.entries.get_mut(&id) {
-            entry.busy = false;
             entry.attempt = attempt;
             if let Some(state) = state {
                 entry.state = state;
@@ -243,6 +276,11 @@ impl Scheduler {
         self.in_flight
     }
 
+    /// Series whose run is under way, waits for capacity or is not committed.
+    pub fn busy(&self) -> usize {
+        self.busy.len()
+    }
+
     /// Counters since the start.
     pub fn counters(&self) -> Counters {
         self.counters
@@ -259,7 +297,7 @@ impl Scheduler {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
-        entry.busy = true;
+        self.busy.insert(id);
         let job = Job {
             spec: entry.plan.job.clone(),
             scheduled,
@@ -305,18 +343,27 @@ impl Entry {
     }
 }
 
-/// Mean number of jobs in flight if every target hangs: Σ timeout / every.
+/// Number of jobs in flight if every target hangs at once: Σ deadline / every,
+/// with `retry_every` in place of `every` where that is shorter, because then
+/// every series is retried. Runs of a series never overlap, so each adds at most
+/// one.
 pub fn planned_in_flight<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> f64 {
     plans
         .into_iter()
         .filter(|plan| !plan.paused)
         .map(|plan| {
-            let every = match &*plan.schedule {
-                Schedule::Every { every, .. } => every.as_secs_f64().max(1.0),
-                // Cron tables are minutes apart at least.
-                Schedule::Cron { .. } => 60.0,
+            let (every, retry) = match &*plan.schedule {
+                Schedule::Every { every, retry, .. } => (*every, *retry),
+                // Most crontab lines are a minute apart or more.
+                Schedule::Cron { retry, .. } => (Duration::from_secs(60), *retry),
             };
-            plan.job.limits.deadline().as_secs_f64() / every
+            let between = retry.map_or(every, |retry| retry.min(every));
+            let length = plan.job.limits.deadline();
+            length.as_secs_f64() / between.max(length).as_secs_f64().max(0.001)
         })
         .sum()
 }
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;

@@ -107,3 +107,7 @@ impl CheckState {
                 .is_some_and(|since| now.since(since) >= std::time::Duration::from_secs(60))
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -194,11 +194,17 @@ impl From<RoleWord> for Role {
 /// Runs what the arguments ask for.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let serving = matches!(arguments.command, Command::Serve { .. } | Command::Demo { .. });
+    let serving = matches!(
+        arguments.command,
+        Command::Serve { .. } | Command::Demo { .. }
+    );
     let default = if serving { "info" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BELLWETHER_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -217,15 +223,23 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve { config, data, listen } => serve::serve(config, data.data_dir, listen).await,
+        Command::Serve {
+            config,
+            data,
+            listen,
+        } => serve::serve(config, data.data_dir, listen).await,
         Command::Demo { data_dir, listen } => serve::demo(data_dir, listen).await,
         Command::Check(CheckCommand::Run { name, node, config }) => {
             tools::check_run(&name, node.as_deref(), &config).await
         }
         Command::Plugin(PluginCommand::Inspect { file }) => tools::plugin_inspect(&file).await,
-        Command::Plugin(PluginCommand::Run { file, address, config, allow, timeout }) => {
-            tools::plugin_run(&file, address, config, allow, timeout.0).await
-        }
+        Command::Plugin(PluginCommand::Run {
+            file,
+            address,
+            config,
+            allow,
+            timeout,
+        }) => tools::plugin_run(&file, address, config, allow, timeout.0).await,
         Command::Rule(RuleCommand::Test { when, server }) => tools::rule_test(&server, &when).await,
         Command::Plan { config } => tools::plan(&config).await,
         Command::Apply { server } => tools::apply(&server).await,
@@ -236,7 +250,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backup { data, to } => tools::backup(&data.data_dir, &to).await,
         Command::Restore { data, from } => {
             crate::store::open::restore(&from, &data.data_dir).await?;
-            println!("restored {} into {}", from.display(), data.data_dir.display());
+            println!(
+                "restored {} into {}",
+                from.display(),
+                data.data_dir.display()
+            );
             Ok(ExitCode::SUCCESS)
         }
         Command::Openapi => {

@@ -33,14 +33,19 @@ pub async fn demo(data_dir: Option<PathBuf>, listen: SocketAddr) -> anyhow::Resu
     // A fresh folder each time, so that the story begins at its beginning.
     let temporary = match &data_dir {
         Some(_) => None,
-        None => Some(tempfile::Builder::new().prefix("bellwether-demo-").tempdir()?),
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("bellwether-demo-")
+                .tempdir()?,
+        ),
     };
     let folder = match (&data_dir, &temporary) {
         (Some(folder), _) => folder.clone(),
         (None, Some(temporary)) => temporary.path().to_owned(),
         (None, None) => unreachable!("one of them was made above"),
     };
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let shop = Shop::start(&folder, clock.clone(), &tasks, stop.clone()).await?;
     let config = shop.write_configuration(&folder, &format!("http://{listen}"))?;
@@ -58,7 +63,9 @@ pub async fn demo(data_dir: Option<PathBuf>, listen: SocketAddr) -> anyhow::Resu
 }
 
 fn admin_password() -> Option<String> {
-    std::env::var("BELLWETHER_ADMIN_PASSWORD").ok().filter(|password| !password.is_empty())
+    std::env::var("BELLWETHER_ADMIN_PASSWORD")
+        .ok()
+        .filter(|password| !password.is_empty())
 }
 
 async fn until_signal(options: Options) -> anyhow::Result<ExitCode> {

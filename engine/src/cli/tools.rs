@@ -50,7 +50,11 @@ fn bench(spec: &Spec) -> anyhow::Result<Bench> {
         extra_roots: Vec::new(),
         clock: clock.clone(),
     });
-    Ok(Bench { host: host.map_err(anyhow::Error::msg)?, clock, _folder: folder })
+    Ok(Bench {
+        host: host.map_err(anyhow::Error::msg)?,
+        clock,
+        _folder: folder,
+    })
 }
 
 /// Reads and validates a configuration with the plugins it needs.
@@ -58,8 +62,12 @@ async fn read(path: &Path) -> anyhow::Result<(Arc<Config>, Bench)> {
     let loaded = config::load(path).map_err(problems)?;
     let bench = bench(&loaded.spec)?;
     let registry = Registry::default();
-    builtin_plugins(&bench.host, &registry, bench.clock.now()).await.map_err(anyhow::Error::msg)?;
-    file_plugins(&bench.host, &registry, &loaded, bench.clock.now()).await.map_err(problems)?;
+    builtin_plugins(&bench.host, &registry, bench.clock.now())
+        .await
+        .map_err(anyhow::Error::msg)?;
+    file_plugins(&bench.host, &registry, &loaded, bench.clock.now())
+        .await
+        .map_err(problems)?;
     let config = Config::build(&loaded.spec, &registry)
         .map_err(|found| problems(loaded.origins.locate(found)))?;
     Ok((Arc::new(config), bench))
@@ -76,10 +84,16 @@ pub async fn check_run(name: &str, node: Option<&str>, path: &Path) -> anyhow::R
     let (config, bench) = read(path).await?;
     let Some(check) = config.checks.get(name) else {
         let known: Vec<&str> = config.checks.keys().map(String::as_str).collect();
-        bail!("expected one of the checks {}, found {name}", known.join(", "));
+        bail!(
+            "expected one of the checks {}, found {name}",
+            known.join(", ")
+        );
     };
-    let nodes: Vec<_> =
-        check.nodes.iter().filter(|info| node.is_none_or(|node| info.name == node)).collect();
+    let nodes: Vec<_> = check
+        .nodes
+        .iter()
+        .filter(|info| node.is_none_or(|node| info.name == node))
+        .collect();
     if nodes.is_empty() {
         bail!("check {name} selects no such node");
     }
@@ -93,7 +107,10 @@ pub async fn check_run(name: &str, node: Option<&str>, path: &Path) -> anyhow::R
             plugin: check.plugin.digest.clone(),
             config: rendered.to_string().into(),
             grants: Arc::new(resolve::run_grants(&config, check, &rendered)),
-            limits: RunLimits { memory: check.memory, timeout: check.spec.timeout.0 },
+            limits: RunLimits {
+                memory: check.memory,
+                timeout: check.spec.timeout.0,
+            },
         };
         let outcome = run(&bench, spec).await;
         print!("{}: ", info.name);
@@ -106,7 +123,11 @@ pub async fn check_run(name: &str, node: Option<&str>, path: &Path) -> anyhow::R
 pub async fn plugin_inspect(file: &Path) -> anyhow::Result<ExitCode> {
     let bench = bench(&Spec::default())?;
     let bytes = read_plugin(file)?;
-    let installed = bench.host.install(bytes, |_| {}).await.map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let installed = bench
+        .host
+        .install(bytes, |_| {})
+        .await
+        .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
     println!("{}", serde_json::to_string_pretty(&installed)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -121,7 +142,11 @@ pub async fn plugin_run(
 ) -> anyhow::Result<ExitCode> {
     let bench = bench(&Spec::default())?;
     let bytes = read_plugin(file)?;
-    let installed = bench.host.install(bytes, |_| {}).await.map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let installed = bench
+        .host
+        .install(bytes, |_| {})
+        .await
+        .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
     let value: serde_json::Value = serde_json::from_str(&config).context("--config")?;
     let wrong = config::schema::check(&installed.manifest.config_schema, &value, "config");
     if !wrong.is_empty() {
@@ -131,11 +156,22 @@ pub async fn plugin_run(
     let spec = JobSpec {
         series: SeriesId(0),
         check: "command-line".into(),
-        node: Arc::new(NodeInfo { name: "node".into(), address, labels: Default::default() }),
+        node: Arc::new(NodeInfo {
+            name: "node".into(),
+            address,
+            labels: Default::default(),
+        }),
         plugin: digest,
         config: value.to_string().into(),
-        grants: Arc::new(GrantsSpec { net: allow, state: true, ..GrantsSpec::default() }),
-        limits: RunLimits { memory: DEFAULT_MEMORY, timeout },
+        grants: Arc::new(GrantsSpec {
+            net: allow,
+            state: true,
+            ..GrantsSpec::default()
+        }),
+        limits: RunLimits {
+            memory: DEFAULT_MEMORY,
+            timeout,
+        },
     };
     let outcome = run(&bench, spec).await;
     Ok(ExitCode::from(print(&outcome) as u8))
@@ -161,7 +197,11 @@ fn print(outcome: &Outcome) -> State {
     let took = outcome.duration().as_secs_f64() * 1000.0;
     let state = match &outcome.verdict {
         Ok(report) => {
-            println!("{} - {} ({took:.1} ms)", report.state.as_str().to_uppercase(), report.summary);
+            println!(
+                "{} - {} ({took:.1} ms)",
+                report.state.as_str().to_uppercase(),
+                report.summary
+            );
             if !report.details.is_empty() {
                 println!("{}", report.details);
             }
@@ -171,7 +211,11 @@ fn print(outcome: &Outcome) -> State {
             report.state
         }
         Err(fault) => {
-            println!("FAULT ({}) - {} ({took:.1} ms)", fault.kind.as_str(), fault.text);
+            println!(
+                "FAULT ({}) - {} ({took:.1} ms)",
+                fault.kind.as_str(),
+                fault.text
+            );
             State::Unknown
         }
     };
@@ -227,24 +271,38 @@ pub async fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<ExitCode> {
 /// `rule test`.
 pub async fn rule_test(server: &Server, when: &str) -> anyhow::Result<ExitCode> {
     let body = serde_json::json!({ "when": when }).to_string();
-    println!("{}", request(server, "POST", "/api/v1/rules/test", body).await?);
+    println!(
+        "{}",
+        request(server, "POST", "/api/v1/rules/test", body).await?
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 /// `apply`.
 pub async fn apply(server: &Server) -> anyhow::Result<ExitCode> {
-    println!("{}", request(server, "POST", "/api/v1/config/reload", String::new()).await?);
+    println!(
+        "{}",
+        request(server, "POST", "/api/v1/config/reload", String::new()).await?
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 /// `export`.
 pub async fn export(server: &Server) -> anyhow::Result<ExitCode> {
-    print!("{}", request(server, "GET", "/api/v1/config/export", String::new()).await?);
+    print!(
+        "{}",
+        request(server, "GET", "/api/v1/config/export", String::new()).await?
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 /// Asks a running engine, over plain HTTP on a trusted path (loopback).
-async fn request(server: &Server, method: &str, path: &str, body: String) -> anyhow::Result<String> {
+async fn request(
+    server: &Server,
+    method: &str,
+    path: &str,
+    body: String,
+) -> anyhow::Result<String> {
     let url: url::Url = server.url.parse().context("--url")?;
     if url.scheme() != "http" {
         bail!("--url: expected http://host:port of an engine on this machine, found {url}");
@@ -254,7 +312,8 @@ async fn request(server: &Server, method: &str, path: &str, body: String) -> any
     let stream = tokio::net::TcpStream::connect(&address)
         .await
         .with_context(|| format!("no engine answers at {address}"))?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::builder()
         .method(method)
         .uri(path)
@@ -265,7 +324,8 @@ async fn request(server: &Server, method: &str, path: &str, body: String) -> any
     let exchange = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let text = String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
+        let text =
+            String::from_utf8_lossy(&response.into_body().collect().await?.to_bytes()).into_owned();
         anyhow::Ok((status, text))
     };
     tokio::pin!(connection);

@@ -41,7 +41,8 @@ pub async fn serve(core: Arc<Core>, mut commands: mpsc::Receiver<Command>) {
             },
         };
         let core_of_task = core.clone();
-        core.tasks.spawn(async move { core_of_task.execute(command).await });
+        core.tasks
+            .spawn(async move { core_of_task.execute(command).await });
     }
 }
 
@@ -49,38 +50,97 @@ impl Core {
     async fn execute(self: Arc<Self>, command: Command) {
         // Whoever asked may have gone: an answer that nobody takes is fine.
         match command {
-            Command::RunNow { check, node, actor, reply } => {
+            Command::RunNow {
+                check,
+                node,
+                actor,
+                reply,
+            } => {
                 let _ = reply.send(self.run_now(check, node, actor).await);
             }
-            Command::Pause { check, paused, actor, reply } => {
+            Command::Pause {
+                check,
+                paused,
+                actor,
+                reply,
+            } => {
                 let _ = reply.send(self.pause(check, paused, actor).await);
             }
-            Command::Install { upload, name, bytes, actor, .. } => {
+            Command::Install {
+                upload,
+                name,
+                bytes,
+                actor,
+                ..
+            } => {
                 self.install(upload, name, bytes, actor).await;
             }
-            Command::Grant { plugin, grants, actor, reply } => {
+            Command::Grant {
+                plugin,
+                grants,
+                actor,
+                reply,
+            } => {
                 let _ = reply.send(self.grant(plugin, grants, actor).await);
             }
-            Command::Activate { plugin, digest, actor, reply } => {
+            Command::Activate {
+                plugin,
+                digest,
+                actor,
+                reply,
+            } => {
                 let _ = reply.send(self.activate(plugin, digest, actor).await);
             }
-            Command::RemovePlugin { plugin, digest, actor, reply } => {
+            Command::RemovePlugin {
+                plugin,
+                digest,
+                actor,
+                reply,
+            } => {
                 let _ = reply.send(self.remove_plugin(plugin, digest, actor).await);
             }
-            Command::ApplyObjects { changes, dry_run, actor, reply } => {
+            Command::ApplyObjects {
+                changes,
+                dry_run,
+                actor,
+                reply,
+            } => {
                 let _ = reply.send(self.apply_objects(changes, dry_run, actor).await);
             }
-            Command::DryRun { plugin, node, config, timeout, reply, .. } => {
+            Command::DryRun {
+                plugin,
+                node,
+                config,
+                timeout,
+                reply,
+                ..
+            } => {
                 let _ = reply.send(self.dry_run(plugin, node, config, timeout).await);
             }
-            Command::TestRule { when, check, node, reply } => {
-                let report = self.test_rule(&when, check.as_deref(), node.as_deref()).await;
+            Command::TestRule {
+                when,
+                check,
+                node,
+                reply,
+            } => {
+                let report = self
+                    .test_rule(&when, check.as_deref(), node.as_deref())
+                    .await;
                 let _ = reply.send(report);
             }
-            Command::RetryDelivery { outbox, actor, reply } => {
+            Command::RetryDelivery {
+                outbox,
+                actor,
+                reply,
+            } => {
                 let _ = reply.send(self.retry_delivery(outbox, actor).await);
             }
-            Command::DecideRepair { run, approve, actor, reply } => {
+            Command::DecideRepair {
+                run,
+                approve,
+                actor,
+                reply,
+            } => {
                 let _ = reply.send(self.decide_repair(run, approve, actor).await);
             }
             Command::SetDemoBroken { broken, reply } => {
@@ -97,7 +157,8 @@ impl Core {
             Command::Reload { actor, reply } => {
                 let answer = self.reload().await.map_err(CommandError::Invalid);
                 if answer.is_ok() {
-                    self.audit(&actor, "reload", "configuration", json!({})).await;
+                    self.audit(&actor, "reload", "configuration", json!({}))
+                        .await;
                 }
                 let _ = reply.send(answer.map(|generation| Applied { generation }));
             }
@@ -106,7 +167,10 @@ impl Core {
 
     /// Problems of a whole configuration that is not used.
     fn validate_text(&self, text: &str) -> Vec<Problem> {
-        let base = self.config_path.as_deref().and_then(std::path::Path::parent);
+        let base = self
+            .config_path
+            .as_deref()
+            .and_then(std::path::Path::parent);
         let base = base.unwrap_or(std::path::Path::new("."));
         let loaded = match crate::config::load_str("(sent)", text, base) {
             Ok(loaded) => loaded,
@@ -127,16 +191,28 @@ impl Core {
             .map(|one| one.id)
             .collect();
         if series.is_empty() {
-            let node = node.map(|node| format!(" on node {node}")).unwrap_or_default();
+            let node = node
+                .map(|node| format!(" on node {node}"))
+                .unwrap_or_default();
             return Err(CommandError::NotFound(format!("check {check}{node}")));
         }
         let (reply, answer) = oneshot::channel();
-        let message = Message::RunNow { series, cause: Cause::RunNow, reply: Some(reply) };
+        let message = Message::RunNow {
+            series,
+            cause: Cause::RunNow,
+            reply: Some(reply),
+        };
         if self.runner.send(message).await.is_err() {
             return Err(stopping());
         }
         let runs = answer.await.map_err(|_| stopping())?;
-        self.audit(&actor, "run", &format!("check/{check}"), json!({ "node": node })).await;
+        self.audit(
+            &actor,
+            "run",
+            &format!("check/{check}"),
+            json!({ "node": node }),
+        )
+        .await;
         Ok(runs)
     }
 
@@ -162,7 +238,9 @@ impl Core {
             spec: Some(spec),
         };
         let action = if paused { "pause" } else { "resume" };
-        self.change_objects(&mut current, vec![change], action, actor).await.map(|_| ())
+        self.change_objects(&mut current, vec![change], action, actor)
+            .await
+            .map(|_| ())
     }
 
     async fn apply_objects(
@@ -174,8 +252,11 @@ impl Core {
         let mut current = self.changing.lock().await;
         if dry_run {
             let next = self.planned(&current, &changes)?;
-            self.candidate(next, &self.registry).map_err(CommandError::Invalid)?;
-            return Ok(Applied { generation: current.number });
+            self.candidate(next, &self.registry)
+                .map_err(CommandError::Invalid)?;
+            return Ok(Applied {
+                generation: current.number,
+            });
         }
         self.change_objects(&mut current, changes, "", actor).await
     }
@@ -187,7 +268,10 @@ impl Core {
             let key = (change.kind, change.name.clone());
             let what = format!("{} {}", change.kind.as_str(), change.name);
             if super::configuration::in_file(&current.file.spec, change.kind, &change.name) {
-                let file = self.config_path.as_ref().map(|path| path.display().to_string());
+                let file = self
+                    .config_path
+                    .as_ref()
+                    .map(|path| path.display().to_string());
                 return Err(CommandError::ReadOnly(format!(
                     "{what} belongs to {}: change it there",
                     file.unwrap_or_else(|| "the configuration file".into())
@@ -218,7 +302,11 @@ impl Core {
                 }
             }
         }
-        Ok(Generation { number: current.number + 1, file: current.file.clone(), ui: Arc::new(ui) })
+        Ok(Generation {
+            number: current.number + 1,
+            file: current.file.clone(),
+            ui: Arc::new(ui),
+        })
     }
 
     /// Validates, commits with the audit rows, and waits until it is in force.
@@ -230,8 +318,12 @@ impl Core {
         actor: Actor,
     ) -> Answer<Applied> {
         let next = self.planned(current, &changes)?;
-        let candidate = self.candidate(next.clone(), &self.registry).map_err(CommandError::Invalid)?;
-        self.load_referenced(&candidate.config).await.map_err(CommandError::Invalid)?;
+        let candidate = self
+            .candidate(next.clone(), &self.registry)
+            .map_err(CommandError::Invalid)?;
+        self.load_referenced(&candidate.config)
+            .await
+            .map_err(CommandError::Invalid)?;
         let input = self.propose(candidate);
         let now = self.clock.now();
         let rows = Arc::new((changes, actor, action));
@@ -257,10 +349,18 @@ impl Core {
         }
         *current = next;
         self.in_force(current.number).await;
-        Ok(Applied { generation: current.number })
+        Ok(Applied {
+            generation: current.number,
+        })
     }
 
-    async fn install(self: &Arc<Self>, upload: String, name: Option<String>, bytes: Bytes, actor: Actor) {
+    async fn install(
+        self: &Arc<Self>,
+        upload: String,
+        name: Option<String>,
+        bytes: Bytes,
+        actor: Actor,
+    ) {
         let fail = |text: String| self.uploads.phase(&upload, UploadPhase::Failed, text);
         let (uploads, id) = (self.uploads.clone(), upload.clone());
         let installed = self
@@ -268,8 +368,12 @@ impl Core {
             .install(bytes.to_vec(), move |phase| {
                 let (phase, text) = match phase {
                     InstallPhase::Received => (UploadPhase::Received, "received"),
-                    InstallPhase::Compiling => (UploadPhase::Compiling, "compiling in a sandboxed process"),
-                    InstallPhase::Describing => (UploadPhase::Describing, "asking the plugin what it is"),
+                    InstallPhase::Compiling => {
+                        (UploadPhase::Compiling, "compiling in a sandboxed process")
+                    }
+                    InstallPhase::Describing => {
+                        (UploadPhase::Describing, "asking the plugin what it is")
+                    }
                 };
                 uploads.phase(&id, phase, text);
             })
@@ -280,10 +384,15 @@ impl Core {
         };
         let name = name.unwrap_or_else(|| installed.manifest.name.clone());
         if !crate::config::validate::is_name(&name) {
-            return fail(format!("expected a name of letters, digits, '-', '_' and '.', found {name:?}"));
+            return fail(format!(
+                "expected a name of letters, digits, '-', '_' and '.', found {name:?}"
+            ));
         }
         let before = self.registry.versions(&name);
-        if before.iter().any(|version| version.origin != Origin::Upload) {
+        if before
+            .iter()
+            .any(|version| version.origin != Origin::Upload)
+        {
             return fail(format!(
                 "the name {name} belongs to a plugin that came with the engine or its file: upload it under another name"
             ));
@@ -300,17 +409,23 @@ impl Core {
         let active = before.iter().find(|version| version.active);
         // A new version waits until somebody switches to it.
         version.active = active.is_none_or(|old| old.digest == version.digest);
-        let replaces = active.filter(|old| old.digest != version.digest).map(|old| {
-            let (new, old_caps) = (&installed.manifest.capabilities, &old.manifest.capabilities);
-            let minus = |a: &[String], b: &[String]| {
-                a.iter().filter(|one| !b.contains(one)).cloned().collect::<Vec<_>>()
-            };
-            Replaces {
-                version: old.manifest.version.clone(),
-                added_capabilities: minus(new, old_caps),
-                removed_capabilities: minus(old_caps, new),
-            }
-        });
+        let replaces = active
+            .filter(|old| old.digest != version.digest)
+            .map(|old| {
+                let (new, old_caps) =
+                    (&installed.manifest.capabilities, &old.manifest.capabilities);
+                let minus = |a: &[String], b: &[String]| {
+                    a.iter()
+                        .filter(|one| !b.contains(one))
+                        .cloned()
+                        .collect::<Vec<_>>()
+                };
+                Replaces {
+                    version: old.manifest.version.clone(),
+                    added_capabilities: minus(new, old_caps),
+                    removed_capabilities: minus(old_caps, new),
+                }
+            });
         let row = super::plugins::row(&name, &version);
         let detail = json!({ "version": installed.manifest.version, "digest": installed.digest });
         let stored = self
@@ -319,7 +434,15 @@ impl Core {
                 let (row, actor, detail) = (row.clone(), actor.clone(), detail.clone());
                 Box::pin(async move {
                     plugins::insert(conn, &row).await?;
-                    append(conn, now, &actor, "upload", &format!("plugin/{}", row.name), detail).await
+                    append(
+                        conn,
+                        now,
+                        &actor,
+                        "upload",
+                        &format!("plugin/{}", row.name),
+                        detail,
+                    )
+                    .await
                 })
             })
             .await;
@@ -328,7 +451,9 @@ impl Core {
         }
         self.registry.add(&name, version);
         // Nobody may be watching.
-        let _ = self.events.send(Event::Plugins { digest: installed.digest.clone() });
+        let _ = self.events.send(Event::Plugins {
+            digest: installed.digest.clone(),
+        });
         self.uploads.tell(Upload {
             id: upload.clone(),
             phase: UploadPhase::Done,
@@ -355,20 +480,35 @@ impl Core {
             Some((_, version)) => Expect::Version(*version),
             None => Expect::Absent,
         };
-        let change =
-            ObjectChange { kind: ObjectKind::Plugin, name: plugin, expect, spec: Some(spec) };
-        self.change_objects(&mut current, vec![change], "grant", actor).await
+        let change = ObjectChange {
+            kind: ObjectKind::Plugin,
+            name: plugin,
+            expect,
+            spec: Some(spec),
+        };
+        self.change_objects(&mut current, vec![change], "grant", actor)
+            .await
     }
 
     async fn activate(&self, plugin: String, digest: Digest, actor: Actor) -> Answer<Applied> {
         let mut current = self.changing.lock().await;
         let tried = self.registry.fork();
         if !tried.activate(&plugin, &digest) {
-            return Err(CommandError::NotFound(format!("version {} of plugin {plugin}", digest.0)));
+            return Err(CommandError::NotFound(format!(
+                "version {} of plugin {plugin}",
+                digest.0
+            )));
         }
-        let next = Generation { number: current.number + 1, ..current.clone() };
-        let candidate = self.candidate(next.clone(), &tried).map_err(CommandError::Invalid)?;
-        self.load_referenced(&candidate.config).await.map_err(CommandError::Invalid)?;
+        let next = Generation {
+            number: current.number + 1,
+            ..current.clone()
+        };
+        let candidate = self
+            .candidate(next.clone(), &tried)
+            .map_err(CommandError::Invalid)?;
+        self.load_referenced(&candidate.config)
+            .await
+            .map_err(CommandError::Invalid)?;
         let input = self.propose(candidate);
         let (now, subject, active) = (self.clock.now(), format!("plugin/{plugin}"), digest.clone());
         let stored = self
@@ -378,7 +518,15 @@ impl Core {
                     let (actor, subject, digest) = (actor.clone(), subject.clone(), active.clone());
                     Box::pin(async move {
                         plugins::activate(conn, &digest).await?;
-                        append(conn, now, &actor, "activate", &subject, json!({ "digest": digest })).await
+                        append(
+                            conn,
+                            now,
+                            &actor,
+                            "activate",
+                            &subject,
+                            json!({ "digest": digest }),
+                        )
+                        .await
                     })
                 },
                 move |()| input,
@@ -392,7 +540,9 @@ impl Core {
         *current = next;
         self.in_force(current.number).await;
         let _ = self.events.send(Event::Plugins { digest });
-        Ok(Applied { generation: current.number })
+        Ok(Applied {
+            generation: current.number,
+        })
     }
 
     async fn remove_plugin(
@@ -405,13 +555,20 @@ impl Core {
         let versions = self.registry.versions(&plugin);
         let doomed: Vec<Version> = versions
             .iter()
-            .filter(|version| digest.as_ref().is_none_or(|digest| version.digest == *digest))
+            .filter(|version| {
+                digest
+                    .as_ref()
+                    .is_none_or(|digest| version.digest == *digest)
+            })
             .cloned()
             .collect();
         if doomed.is_empty() {
             return Err(CommandError::NotFound(format!("plugin {plugin}")));
         }
-        if doomed.iter().any(|version| version.origin != Origin::Upload) {
+        if doomed
+            .iter()
+            .any(|version| version.origin != Origin::Upload)
+        {
             return Err(CommandError::ReadOnly(format!(
                 "plugin {plugin} came with the engine or its file and cannot be removed here"
             )));
@@ -422,13 +579,17 @@ impl Core {
             return Err(CommandError::InUse { message, users });
         }
         let (now, subject) = (self.clock.now(), format!("plugin/{plugin}"));
-        let digests: Vec<Digest> = doomed.iter().map(|version| version.digest.clone()).collect();
+        let digests: Vec<Digest> = doomed
+            .iter()
+            .map(|version| version.digest.clone())
+            .collect();
         let rows = digests.clone();
         let last = doomed.len() == versions.len();
         let name = plugin.clone();
         self.recorder
             .write(move |conn| {
-                let (rows, actor, subject, name) = (rows.clone(), actor.clone(), subject.clone(), name.clone());
+                let (rows, actor, subject, name) =
+                    (rows.clone(), actor.clone(), subject.clone(), name.clone());
                 Box::pin(async move {
                     for digest in &rows {
                         plugins::delete(conn, digest).await?;
@@ -436,12 +597,21 @@ impl Core {
                     if last {
                         // Grants of a plugin that is gone would wait for the
                         // next upload of that name.
-                        match objects::delete(conn, ObjectKind::Plugin.as_str(), &name, None).await {
+                        match objects::delete(conn, ObjectKind::Plugin.as_str(), &name, None).await
+                        {
                             Ok(()) | Err(StoreError::NotFound(_)) => {}
                             Err(error) => return Err(error),
                         }
                     }
-                    append(conn, now, &actor, "delete", &subject, json!({ "digests": rows })).await
+                    append(
+                        conn,
+                        now,
+                        &actor,
+                        "delete",
+                        &subject,
+                        json!({ "digests": rows }),
+                    )
+                    .await
                 })
             })
             .await
@@ -464,9 +634,27 @@ impl Core {
         let config = self.config.read().clone();
         let used = |digest: &Digest| versions.iter().any(|version| version.digest == *digest);
         let mut users = Vec::new();
-        users.extend(config.checks.values().filter(|one| used(&one.plugin.digest)).map(|one| format!("check {}", one.spec.name)));
-        users.extend(config.remediations.values().filter(|one| used(&one.plugin.digest)).map(|one| format!("remediation {}", one.spec.name)));
-        users.extend(config.log_sources.values().filter(|one| used(&one.plugin.digest)).map(|one| format!("log source {}", one.spec.name)));
+        users.extend(
+            config
+                .checks
+                .values()
+                .filter(|one| used(&one.plugin.digest))
+                .map(|one| format!("check {}", one.spec.name)),
+        );
+        users.extend(
+            config
+                .remediations
+                .values()
+                .filter(|one| used(&one.plugin.digest))
+                .map(|one| format!("remediation {}", one.spec.name)),
+        );
+        users.extend(
+            config
+                .log_sources
+                .values()
+                .filter(|one| used(&one.plugin.digest))
+                .map(|one| format!("log source {}", one.spec.name)),
+        );
         users
     }
 
@@ -499,10 +687,15 @@ impl Core {
         let mut grants = resolve::operator_grants(&current, &facts);
         if facts.first_party {
             grants.net.push("node".into());
-            grants.net.extend(crate::config::schema::targets(&facts.config_schema, &value));
+            grants
+                .net
+                .extend(crate::config::schema::targets(&facts.config_schema, &value));
             grants.state = true;
         }
-        self.host.load(&facts.digest).await.map_err(|error| CommandError::Unavailable(error.to_string()))?;
+        self.host
+            .load(&facts.digest)
+            .await
+            .map_err(|error| CommandError::Unavailable(error.to_string()))?;
         let spec = JobSpec {
             series: SeriesId(0),
             check: "dry-run".into(),
@@ -512,7 +705,9 @@ impl Core {
             grants: Arc::new(grants),
             limits: RunLimits {
                 memory: DEFAULT_MEMORY,
-                timeout: timeout.unwrap_or(Duration::from_secs(5)).min(Duration::from_secs(60)),
+                timeout: timeout
+                    .unwrap_or(Duration::from_secs(5))
+                    .min(Duration::from_secs(60)),
             },
         };
         let job = Job {
@@ -554,7 +749,15 @@ impl Core {
                 let actor = actor.clone();
                 Box::pin(async move {
                     outbox::retry_now(conn, id, now).await?;
-                    append(conn, now, &actor, "retry", &format!("outbox/{id}"), json!({})).await
+                    append(
+                        conn,
+                        now,
+                        &actor,
+                        "retry",
+                        &format!("outbox/{id}"),
+                        json!({}),
+                    )
+                    .await
                 })
             })
             .await
@@ -572,16 +775,33 @@ impl Core {
                 move |conn| {
                     let actor = actor.clone();
                     Box::pin(async move {
-                        append(conn, now, &actor, action, &format!("repair/{run}"), json!({})).await
+                        append(
+                            conn,
+                            now,
+                            &actor,
+                            action,
+                            &format!("repair/{run}"),
+                            json!({}),
+                        )
+                        .await
                     })
                 },
-                move |()| Input::ActionApproved { run, approved: approve },
+                move |()| Input::ActionApproved {
+                    run,
+                    approved: approve,
+                },
             )
             .await
             .map_err(store_error)
     }
 
-    async fn audit(&self, actor: &Actor, action: &'static str, subject: &str, detail: serde_json::Value) {
+    async fn audit(
+        &self,
+        actor: &Actor,
+        action: &'static str,
+        subject: &str,
+        detail: serde_json::Value,
+    ) {
         let (now, actor, subject) = (self.clock.now(), actor.clone(), subject.to_owned());
         let written = self
             .recorder
@@ -612,7 +832,11 @@ async fn store_change(
     let done = match &change.spec {
         Some(spec) => {
             objects::put(conn, kind, &change.name, spec, expected, now).await?;
-            if change.expect == Expect::Absent { "create" } else { "update" }
+            if change.expect == Expect::Absent {
+                "create"
+            } else {
+                "update"
+            }
         }
         None => {
             objects::delete(conn, kind, &change.name, expected).await?;
@@ -621,7 +845,15 @@ async fn store_change(
     };
     let action = if action.is_empty() { done } else { action };
     let subject = format!("{kind}/{}", change.name);
-    append(conn, now, actor, action, &subject, change.spec.clone().unwrap_or_default()).await
+    append(
+        conn,
+        now,
+        actor,
+        action,
+        &subject,
+        change.spec.clone().unwrap_or_default(),
+    )
+    .await
 }
 
 async fn append(
@@ -632,7 +864,9 @@ async fn append(
     subject: &str,
     detail: serde_json::Value,
 ) -> Result<(), StoreError> {
-    audit::append(conn, now, &actor.name, action, subject, &detail).await.map(|_| ())
+    audit::append(conn, now, &actor.name, action, subject, &detail)
+        .await
+        .map(|_| ())
 }
 
 fn store_error(error: StoreError) -> CommandError {
@@ -650,5 +884,7 @@ fn stopping() -> CommandError {
 }
 
 fn no_demo() -> CommandError {
-    CommandError::NotFound("the demo's switch: this engine was not started with `bellwether demo`".into())
+    CommandError::NotFound(
+        "the demo's switch: this engine was not started with `bellwether demo`".into(),
+    )
 }

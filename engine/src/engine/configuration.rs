@@ -52,8 +52,8 @@ impl Core {
         }
         let origins = &generation.file.origins;
         let merged = config::merge(generation.file.spec.clone(), ui)?;
-        let config = Config::build(&merged.spec, registry)
-            .map_err(|problems| origins.locate(problems))?;
+        let config =
+            Config::build(&merged.spec, registry).map_err(|problems| origins.locate(problems))?;
         let settings = Settings::from_spec(&config.spec)
             .map_err(|text| origins.locate(vec![Problem::new("", text)]))?;
         let outbound =
@@ -78,7 +78,9 @@ impl Core {
             mail_domain: resolve::mail_domain(&candidate.config),
             generation: candidate.generation.number,
         };
-        self.proposed.lock().insert(candidate.generation.number, candidate);
+        self.proposed
+            .lock()
+            .insert(candidate.generation.number, candidate);
         input
     }
 
@@ -96,7 +98,8 @@ impl Core {
         *self.config.write() = candidate.config.clone();
         let active: HashSet<SeriesId> = series.iter().map(|one| one.id).collect();
         self.live.retain(|id| active.contains(&id));
-        self.view.send_replace(Arc::new(self.make_view(&candidate, series)));
+        self.view
+            .send_replace(Arc::new(self.make_view(&candidate, series)));
         Some(candidate.config)
     }
 
@@ -106,7 +109,9 @@ impl Core {
     /// Every problem; the old configuration stays in force.
     pub async fn reload(&self) -> Result<u64, Vec<Problem>> {
         let mut current = self.changing.lock().await;
-        let Some(path) = &self.config_path else { return Ok(current.number) };
+        let Some(path) = &self.config_path else {
+            return Ok(current.number);
+        };
         let loaded = config::load(path)?;
         file_plugins(&self.host, &self.registry, &loaded, self.clock.now()).await?;
         let next = Generation {
@@ -155,23 +160,59 @@ impl Core {
                 id: one.id,
                 check: one.check.clone(),
                 node: one.node.clone(),
-                paused: config.checks.get(&*one.check).is_some_and(|check| check.spec.paused),
+                paused: config
+                    .checks
+                    .get(&*one.check)
+                    .is_some_and(|check| check.spec.paused),
             })
             .collect();
-        ConfigView::new(candidate.generation.number, (*config.spec).clone(), origins, refs)
+        ConfigView::new(
+            candidate.generation.number,
+            (*config.spec).clone(),
+            origins,
+            refs,
+        )
     }
 }
 
 /// Kind and name of every object of a file.
 fn objects(spec: &Spec) -> Vec<(ObjectKind, String)> {
     let mut all = Vec::new();
-    all.extend(spec.plugins.iter().map(|one| (ObjectKind::Plugin, one.name.clone())));
-    all.extend(spec.nodes.iter().map(|one| (ObjectKind::Node, one.name.clone())));
-    all.extend(spec.checks.iter().map(|one| (ObjectKind::Check, one.name.clone())));
-    all.extend(spec.rules.iter().map(|one| (ObjectKind::Rule, one.name.clone())));
-    all.extend(spec.contacts.iter().map(|one| (ObjectKind::Contact, one.name.clone())));
-    all.extend(spec.remediations.iter().map(|one| (ObjectKind::Remediation, one.name.clone())));
-    all.extend(spec.log_sources.iter().map(|one| (ObjectKind::LogSource, one.name.clone())));
+    all.extend(
+        spec.plugins
+            .iter()
+            .map(|one| (ObjectKind::Plugin, one.name.clone())),
+    );
+    all.extend(
+        spec.nodes
+            .iter()
+            .map(|one| (ObjectKind::Node, one.name.clone())),
+    );
+    all.extend(
+        spec.checks
+            .iter()
+            .map(|one| (ObjectKind::Check, one.name.clone())),
+    );
+    all.extend(
+        spec.rules
+            .iter()
+            .map(|one| (ObjectKind::Rule, one.name.clone())),
+    );
+    all.extend(
+        spec.contacts
+            .iter()
+            .map(|one| (ObjectKind::Contact, one.name.clone())),
+    );
+    all.extend(
+        spec.remediations
+            .iter()
+            .map(|one| (ObjectKind::Remediation, one.name.clone())),
+    );
+    all.extend(
+        spec.log_sources
+            .iter()
+            .map(|one| (ObjectKind::LogSource, one.name.clone())),
+    );
     all
 }
 
@@ -213,7 +254,10 @@ fn outbound(config: &Config, listen: std::net::SocketAddr) -> Result<Outbound, P
         .public_url
         .as_ref()
         .map_or_else(|| format!("http://{listen}"), ToString::to_string);
-    Ok(Outbound { mailer, public_url: public_url.trim_end_matches('/').to_owned() })
+    Ok(Outbound {
+        mailer,
+        public_url: public_url.trim_end_matches('/').to_owned(),
+    })
 }
 
 fn read_secret(source: &SecretSource) -> Result<String, String> {
@@ -228,5 +272,7 @@ fn read_secret(source: &SecretSource) -> Result<String, String> {
 
 /// Whether the file has an object of this kind and name.
 pub fn in_file(spec: &Spec, kind: ObjectKind, name: &str) -> bool {
-    objects(spec).iter().any(|(of, known)| *of == kind && known == name)
+    objects(spec)
+        .iter()
+        .any(|(of, known)| *of == kind && known == name)
 }

@@ -16,14 +16,28 @@ pub async fn serve(core: Arc<Core>, mut effects: mpsc::UnboundedReceiver<Vec<Eff
         let mut done = Vec::new();
         for effect in batch {
             match effect {
-                Effect::SeriesDone { series, soft, attempt, plugin_state } => {
-                    done.push(Done { series, soft, attempt, plugin_state });
+                Effect::SeriesDone {
+                    series,
+                    soft,
+                    attempt,
+                    plugin_state,
+                } => {
+                    done.push(Done {
+                        series,
+                        soft,
+                        attempt,
+                        plugin_state,
+                    });
                 }
                 Effect::Configured { generation, series } => {
                     configured(&core, generation, &series).await;
                 }
                 Effect::RunNow { series, cause } => {
-                    let message = Message::RunNow { series: vec![series], cause, reply: None };
+                    let message = Message::RunNow {
+                        series: vec![series],
+                        cause,
+                        reply: None,
+                    };
                     let _ = core.runner.send(message).await;
                 }
                 Effect::Deliver => core.deliver.notify_one(),
@@ -49,11 +63,19 @@ pub async fn serve(core: Arc<Core>, mut effects: mpsc::UnboundedReceiver<Vec<Eff
 
 /// A configuration and its series are committed: now they can run.
 async fn configured(core: &Arc<Core>, generation: u64, series: &[ActiveSeries]) {
-    let Some(config) = core.adopt(generation, series) else { return };
+    let Some(config) = core.adopt(generation, series) else {
+        return;
+    };
     let plans = resolve::plans(&config, series);
     let wanted = config.spec.engine.max_in_flight as usize;
     let max_in_flight = wanted.min(core.host.capacity() as usize);
     // The runner ends only when everything ends.
-    let _ = core.runner.send(Message::Configure { plans, max_in_flight }).await;
+    let _ = core
+        .runner
+        .send(Message::Configure {
+            plans,
+            max_in_flight,
+        })
+        .await;
     core.log_sources.notify_one();
 }

@@ -84,13 +84,20 @@ async fn reconcile(core: &Arc<Core>, running: &mut BTreeMap<String, Running>) {
 
 async fn start(core: &Arc<Core>, def: &LogSourceDef) -> Result<Running, crate::store::StoreError> {
     // What an earlier reader queued in this lane is committed when this returns.
-    core.recorder.background(|_| Box::pin(async { Ok(()) })).await?;
+    core.recorder
+        .background(|_| Box::pin(async { Ok(()) }))
+        .await?;
     let mut reader = core.store.reader().await?;
     let known = checkpoints::list(&mut reader, Some(&def.spec.name)).await?;
     drop(reader);
     let follower = Follower::new(&def.spec, known, FollowerOptions::default());
-    let config = serde_json::Value::Object(def.spec.config.clone()).to_string().into();
-    let limits = RunLimits { memory: DEFAULT_MEMORY, timeout: PARSE_TIMEOUT };
+    let config = serde_json::Value::Object(def.spec.config.clone())
+        .to_string()
+        .into();
+    let limits = RunLimits {
+        memory: DEFAULT_MEMORY,
+        timeout: PARSE_TIMEOUT,
+    };
     let parser = SourceParser::new(core.host.clone(), def.plugin.digest.clone(), config, limits);
     let recorder = core.recorder.clone();
     let sink = move |event: SourceEvent| -> BoxFuture<'static, Result<(), Stopped>> {
@@ -104,7 +111,10 @@ async fn start(core: &Arc<Core>, def: &LogSourceDef) -> Result<Running, crate::s
                         records: batch.records,
                         checkpoints: batch.checkpoints,
                     };
-                    recorder.submit_logs(input, records).await.map_err(|_| Stopped)
+                    recorder
+                        .submit_logs(input, records)
+                        .await
+                        .map_err(|_| Stopped)
                 }
                 SourceEvent::Fault { source, fault } => {
                     tracing::warn!(%source, kind = fault.kind.as_str(), fault = %fault.text, "a log source has a fault; its lines are kept");
@@ -118,5 +128,10 @@ async fn start(core: &Arc<Core>, def: &LogSourceDef) -> Result<Running, crate::s
     let stop = core.stop.child_token();
     let source = Source::new(follower, parser, sink, core.clock.clone());
     let task = core.tasks.spawn(source.run(stop.clone()));
-    Ok(Running { spec: def.spec.clone(), digest: def.plugin.digest.clone(), stop, task })
+    Ok(Running {
+        spec: def.spec.clone(),
+        digest: def.plugin.digest.clone(),
+        stop,
+        task,
+    })
 }

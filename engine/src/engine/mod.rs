@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::RwLock;
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -164,7 +164,9 @@ impl Engine {
     pub fn public_url(&self) -> String {
         let config = self.core.config.read().clone();
         let url = config.public_url.as_ref().map(ToString::to_string);
-        url.unwrap_or_else(|| format!("http://{}", self.address)).trim_end_matches('/').to_owned()
+        url.unwrap_or_else(|| format!("http://{}", self.address))
+            .trim_end_matches('/')
+            .to_owned()
     }
 
     /// Reads the configuration file again (SIGHUP).
@@ -173,7 +175,11 @@ impl Engine {
     /// The problems, one per line; the old configuration stays in force.
     pub async fn reload(&self) -> Result<u64, String> {
         self.core.reload().await.map_err(|problems| {
-            problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            problems
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
         })
     }
 
@@ -183,6 +189,20 @@ impl Engine {
         let _ = self.core.recorder.submit(Input::Tick).await;
         let _ = self.core.runner.send(Message::Wake).await;
         self.core.deliver.notify_one();
+    }
+
+    /// Completes when no run is under way and every result is committed. With a
+    /// clock that runs by itself the next run may have begun by then.
+    pub async fn settled(&self) {
+        loop {
+            let (reply, busy) = oneshot::channel();
+            let asked = self.core.runner.send(Message::Busy { reply }).await;
+            // A stopped runner is not busy.
+            if asked.is_err() || busy.await.unwrap_or(0) == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Completes when a task that must not end has ended.
@@ -222,7 +242,10 @@ impl Core {
         };
         Deps {
             settings: Settings {
-                public_url: config.public_url.clone().unwrap_or_else(|| default_url(self.listen)),
+                public_url: config
+                    .public_url
+                    .clone()
+                    .unwrap_or_else(|| default_url(self.listen)),
                 listen: self.listen,
                 trusted_proxies: config
                     .spec

@@ -6,11 +6,11 @@ use rust_embed::RustEmbed;
 use super::Core;
 use super::registry::{Registry, Version};
 use crate::check::outcome::Digest;
-use crate::config::{Config, Loaded, Problem};
 use crate::clock::Timestamp;
+use crate::config::{Config, Loaded, Problem};
 use crate::plugin::{Host, digest};
-use crate::store::plugins::{self, Origin};
 use crate::store::StoreError;
+use crate::store::plugins::{self, Origin};
 
 /// First-party plugins, built from `plugins/`.
 #[derive(RustEmbed)]
@@ -30,7 +30,9 @@ pub async fn builtin_plugins(
     now: Timestamp,
 ) -> Result<(), String> {
     for file in Builtin::iter() {
-        let Some(embedded) = Builtin::get(&file) else { continue };
+        let Some(embedded) = Builtin::get(&file) else {
+            continue;
+        };
         let bytes = embedded.data.into_owned();
         let installed = match host.load(&digest::of(&bytes)).await {
             Ok(installed) => installed,
@@ -40,7 +42,10 @@ pub async fn builtin_plugins(
                 .map_err(|error| format!("built-in plugin {file}: {error}"))?,
         };
         let name = installed.manifest.name.clone();
-        registry.add(&name, Version::new(&installed, Origin::Builtin, "engine", now));
+        registry.add(
+            &name,
+            Version::new(&installed, Origin::Builtin, "engine", now),
+        );
     }
     Ok(())
 }
@@ -70,16 +75,22 @@ pub async fn file_plugins(
         };
         match host.install(bytes, |_| {}).await {
             Ok(installed) => {
-                registry.add(&plugin.name, Version::new(&installed, Origin::File, "file", now));
+                registry.add(
+                    &plugin.name,
+                    Version::new(&installed, Origin::File, "file", now),
+                );
             }
             Err(error) => problems.push(problem(format!("{}: {error}", full.display()))),
         }
     }
-    if problems.is_empty() { Ok(()) } else { Err(loaded.origins.locate(problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(loaded.origins.locate(problems))
+    }
 }
 
 impl Core {
-
     /// Makes the uploaded plugins usable. One that no longer loads stays in the
     /// list of the store and is reported: checks that use it are refused by
     /// name.
@@ -89,7 +100,10 @@ impl Core {
     pub async fn load_uploaded_plugins(&self) -> Result<(), StoreError> {
         let mut reader = self.store.reader().await?;
         let listed = plugins::list(&mut reader).await?;
-        for stored in listed.into_iter().filter(|row| row.origin == Origin::Upload) {
+        for stored in listed
+            .into_iter()
+            .filter(|row| row.origin == Origin::Upload)
+        {
             match self.host.load(&stored.digest).await {
                 Ok(installed) => {
                     let mut version = Version::new(
@@ -150,11 +164,18 @@ impl Core {
     /// # Errors
     /// A stored plugin that no longer loads.
     pub async fn load_referenced(&self, config: &Config) -> Result<(), Vec<Problem>> {
-        let checks = config.checks.values().map(|one| ("checks", &one.spec.name, &one.plugin));
-        let remedies =
-            config.remediations.values().map(|one| ("remediations", &one.spec.name, &one.plugin));
-        let sources =
-            config.log_sources.values().map(|one| ("log_sources", &one.spec.name, &one.plugin));
+        let checks = config
+            .checks
+            .values()
+            .map(|one| ("checks", &one.spec.name, &one.plugin));
+        let remedies = config
+            .remediations
+            .values()
+            .map(|one| ("remediations", &one.spec.name, &one.plugin));
+        let sources = config
+            .log_sources
+            .values()
+            .map(|one| ("log_sources", &one.spec.name, &one.plugin));
         let mut seen: Vec<&Digest> = Vec::new();
         let mut problems = Vec::new();
         for (list, name, plugin) in checks.chain(remedies).chain(sources) {
@@ -163,11 +184,18 @@ impl Core {
             }
             seen.push(&plugin.digest);
             if let Err(error) = self.host.load(&plugin.digest).await {
-                let text = format!("{list} {name}: plugin {} does not load: {error}", plugin.name);
+                let text = format!(
+                    "{list} {name}: plugin {} does not load: {error}",
+                    plugin.name
+                );
                 problems.push(Problem::new(list, text));
             }
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
     }
 }
 

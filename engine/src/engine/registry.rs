@@ -45,18 +45,24 @@ impl Registry {
     /// Makes `digest` what the bare name means. False where there is none.
     pub fn activate(&self, name: &str, digest: &Digest) -> bool {
         let mut all = self.0.write();
-        let Some(versions) = all.get_mut(name) else { return false };
+        let Some(versions) = all.get_mut(name) else {
+            return false;
+        };
         if !versions.iter().any(|version| version.digest == *digest) {
             return false;
         }
-        versions.iter_mut().for_each(|version| version.active = version.digest == *digest);
+        versions
+            .iter_mut()
+            .for_each(|version| version.active = version.digest == *digest);
         true
     }
 
     /// Removes one version, or all of them; returns what was removed.
     pub fn remove(&self, name: &str, digest: Option<&Digest>) -> Vec<Version> {
         let mut all = self.0.write();
-        let Some(versions) = all.get_mut(name) else { return Vec::new() };
+        let Some(versions) = all.get_mut(name) else {
+            return Vec::new();
+        };
         let (removed, kept): (Vec<_>, Vec<_>) = std::mem::take(versions)
             .into_iter()
             .partition(|version| digest.is_none_or(|digest| version.digest == *digest));
@@ -75,7 +81,11 @@ impl Registry {
 
     /// Whether the bytes are in use under any name.
     pub fn holds(&self, digest: &Digest) -> bool {
-        self.0.read().values().flatten().any(|version| version.digest == *digest)
+        self.0
+            .read()
+            .values()
+            .flatten()
+            .any(|version| version.digest == *digest)
     }
 
     /// All plugins with their versions.
@@ -127,7 +137,9 @@ impl PluginLookup for Registry {
         let all = self.0.read();
         if let Some(digest) = reference.strip_prefix("sha256:") {
             return all.iter().find_map(|(name, versions)| {
-                let version = versions.iter().find(|version| &*version.digest.0 == digest)?;
+                let version = versions
+                    .iter()
+                    .find(|version| &*version.digest.0 == digest)?;
                 Some(version.facts(name))
             });
         }

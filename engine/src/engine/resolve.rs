@@ -37,7 +37,10 @@ pub fn policy(config: &Config) -> Policy {
         .map(|check| {
             let concerned = |rule: &RulePolicy| {
                 rule.per_series
-                    && rule.def.check_filter().is_none_or(|filter| filter == check.spec.name)
+                    && rule
+                        .def
+                        .check_filter()
+                        .is_none_or(|filter| filter == check.spec.name)
             };
             let policy = CheckPolicy {
                 attempts: check.spec.attempts,
@@ -46,7 +49,9 @@ pub fn policy(config: &Config) -> Policy {
                     .iter()
                     .map(|node| (node.name.as_str().into(), node.clone()))
                     .collect::<BTreeMap<Arc<str>, _>>(),
-                rules: (0..rules.len()).filter(|index| concerned(&rules[*index])).collect(),
+                rules: (0..rules.len())
+                    .filter(|index| concerned(&rules[*index]))
+                    .collect(),
             };
             (check.spec.name.as_str().into(), policy)
         })
@@ -90,15 +95,24 @@ fn remedy(config: &Config, def: &RemediationDef) -> RemedyPolicy {
     RemedyPolicy {
         envelope: def.spec.limits.clone(),
         plugin: def.plugin.digest.clone(),
-        config: serde_json::Value::Object(def.spec.config.clone()).to_string().into(),
+        config: serde_json::Value::Object(def.spec.config.clone())
+            .to_string()
+            .into(),
         grants: Arc::new(grants),
-        limits: RunLimits { memory: DEFAULT_MEMORY, timeout: def.spec.timeout.0 },
+        limits: RunLimits {
+            memory: DEFAULT_MEMORY,
+            timeout: def.spec.timeout.0,
+        },
     }
 }
 
 /// What `plugins:` and the UI grant to a plugin.
 pub fn operator_grants(config: &Config, plugin: &PluginFacts) -> GrantsSpec {
-    config.plugins.get(&*plugin.name).map(|def| def.spec.grants.clone()).unwrap_or_default()
+    config
+        .plugins
+        .get(&*plugin.name)
+        .map(|def| def.spec.grants.clone())
+        .unwrap_or_default()
 }
 
 /// Everything that a run of `check` may do, its configuration filled in.
@@ -115,15 +129,16 @@ pub fn run_grants(config: &Config, check: &CheckDef, rendered: &serde_json::Valu
 
 /// The scheduler's plans for the series that the configuration selects. A
 /// series whose templates fail was refused when the configuration was built.
-pub fn plans(
-    config: &Config,
-    series: &[ActiveSeries],
-) -> Vec<(SeriesId, Plan, Arc<PluginState>)> {
+pub fn plans(config: &Config, series: &[ActiveSeries]) -> Vec<(SeriesId, Plan, Arc<PluginState>)> {
     let mut grants_by_check: HashMap<&str, (serde_json::Value, Arc<GrantsSpec>)> = HashMap::new();
     let mut plans = Vec::with_capacity(series.len());
     for one in series {
-        let Some(check) = config.checks.get(&*one.check) else { continue };
-        let Some(node) = check.nodes.iter().find(|node| *node.name == *one.node) else { continue };
+        let Some(check) = config.checks.get(&*one.check) else {
+            continue;
+        };
+        let Some(node) = check.nodes.iter().find(|node| *node.name == *one.node) else {
+            continue;
+        };
         let rendered = match check.render_config(node) {
             Ok(rendered) => rendered,
             Err(error) => {
@@ -147,7 +162,10 @@ pub fn plans(
             plugin: check.plugin.digest.clone(),
             config: rendered.to_string().into(),
             grants,
-            limits: RunLimits { memory: check.memory, timeout: check.spec.timeout.0 },
+            limits: RunLimits {
+                memory: check.memory,
+                timeout: check.spec.timeout.0,
+            },
         };
         let plan = Plan {
             job: Arc::new(job),
@@ -162,8 +180,8 @@ pub fn plans(
 
 /// The domain in Message-IDs: that of the sender.
 pub fn mail_domain(config: &Config) -> String {
-    config
-        .smtp
-        .as_ref()
-        .map_or_else(|| "localhost".into(), |smtp| smtp.from.email.domain().to_owned())
+    config.smtp.as_ref().map_or_else(
+        || "localhost".into(),
+        |smtp| smtp.from.email.domain().to_owned(),
+    )
 }

@@ -46,15 +46,29 @@ impl Core {
                     message: error.to_string(),
                     suggestion: error.suggestion,
                 };
-                return Ok(RuleTestReport { fields: vec![field], ..RuleTestReport::default() });
+                return Ok(RuleTestReport {
+                    fields: vec![field],
+                    ..RuleTestReport::default()
+                });
             }
         };
         let facts = def.facts();
         let reads = facts
             .metrics
             .iter()
-            .map(|need| format!("{} over {}", need.metric, crate::config::units::Span(need.window)))
-            .chain(queries.list().iter().map(|query| format!("logs matching {}", query.text)))
+            .map(|need| {
+                format!(
+                    "{} over {}",
+                    need.metric,
+                    crate::config::units::Span(need.window)
+                )
+            })
+            .chain(
+                queries
+                    .list()
+                    .iter()
+                    .map(|query| format!("logs matching {}", query.text)),
+            )
             .collect();
         let mut report = RuleTestReport {
             ok: true,
@@ -64,10 +78,18 @@ impl Core {
         };
         let now = self.clock.now();
         if !def.per_result() {
-            let value = self.snapshot.lock().try_rule(&def, &queries, None, &[], now);
+            let value = self
+                .snapshot
+                .lock()
+                .try_rule(&def, &queries, None, &[], now);
             report.total = 1;
             report.matching = u64::from(value);
-            report.results.push(RuleTestResult { check: None, node: None, value, error: None });
+            report.results.push(RuleTestResult {
+                check: None,
+                node: None,
+                value,
+                error: None,
+            });
             return Ok(report);
         }
         let view = self.view.borrow().clone();
@@ -76,19 +98,32 @@ impl Core {
             .iter()
             .filter(|one| check.is_none_or(|check| *one.check == *check))
             .filter(|one| node.is_none_or(|node| *one.node == *node))
-            .filter(|one| def.check_filter().is_none_or(|filter| filter == &*one.check))
+            .filter(|one| {
+                def.check_filter()
+                    .is_none_or(|filter| filter == &*one.check)
+            })
             .collect();
         report.total = concerned.len() as u64;
         let names = self.snapshot.lock().metric_names();
         let mut reader = self.store.reader().await.map_err(internal)?;
         for one in concerned.into_iter().take(EVALUATED) {
-            let newest = results::recent(&mut reader, one.id, None, 1).await.map_err(internal)?;
+            let newest = results::recent(&mut reader, one.id, None, 1)
+                .await
+                .map_err(internal)?;
             let metrics: Vec<Metric> = newest
                 .into_iter()
                 .flat_map(|row| row.metrics)
-                .filter_map(|(id, value)| Some(Metric { name: names.get(&id)?.clone(), value }))
+                .filter_map(|(id, value)| {
+                    Some(Metric {
+                        name: names.get(&id)?.clone(),
+                        value,
+                    })
+                })
                 .collect();
-            let value = self.snapshot.lock().try_rule(&def, &queries, Some(one.id), &metrics, now);
+            let value = self
+                .snapshot
+                .lock()
+                .try_rule(&def, &queries, Some(one.id), &metrics, now);
             report.matching += u64::from(value);
             if report.results.len() < SHOWN {
                 report.results.push(RuleTestResult {

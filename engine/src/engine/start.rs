@@ -51,7 +51,10 @@ pub enum StartError {
     Host(String),
     /// The address.
     #[error("cannot listen on {address}: {source}; choose another with --listen")]
-    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    Listen {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
     /// The address is open to others and nothing protects it.
     #[error(
         "refusing to listen on {0}: passwords would cross the network in the clear; \
@@ -91,14 +94,21 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
     let parts = load::snapshot_parts(conn, now).await?;
     let ui = stored_objects(conn).await?;
     let live = LiveView::new();
-    live.load(results::newest(conn, now - NEWEST).await?, parts.states.iter().cloned());
+    live.load(
+        results::newest(conn, now - NEWEST).await?,
+        parts.states.iter().cloned(),
+    );
     let interrupted = interrupted_runs(&parts);
     let snapshot = snapshot(parts, installation, &live);
 
     let host = host(&options, &file.spec)?;
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .map_err(|source| StartError::Listen { address: options.listen, source })?;
+    let listener =
+        TcpListener::bind(options.listen)
+            .await
+            .map_err(|source| StartError::Listen {
+                address: options.listen,
+                source,
+            })?;
     let address = listener.local_addr().unwrap_or(options.listen);
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -155,7 +165,9 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
 
     // Plugins and configuration: everything that can be wrong is found before
     // anything runs.
-    builtin_plugins(&host, &core.registry, now).await.map_err(StartError::Host)?;
+    builtin_plugins(&host, &core.registry, now)
+        .await
+        .map_err(StartError::Host)?;
     core.load_uploaded_plugins().await?;
     let first = {
         let mut current = core.changing.lock().await;
@@ -163,9 +175,12 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
             .await
             .map_err(StartError::Configuration)?;
         current.number = 1;
-        let candidate =
-            core.candidate(current.clone(), &core.registry).map_err(StartError::Configuration)?;
-        core.load_referenced(&candidate.config).await.map_err(StartError::Configuration)?;
+        let candidate = core
+            .candidate(current.clone(), &core.registry)
+            .map_err(StartError::Configuration)?;
+        core.load_referenced(&candidate.config)
+            .await
+            .map_err(StartError::Configuration)?;
         core.preload_windows(&candidate.config).await?;
         core.propose(candidate)
     };
@@ -222,7 +237,13 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
             tracing::error!(%error, "the web server stopped");
         }
     });
-    Ok(Engine { core, address, login_link, recorder_stop, recorder_tasks })
+    Ok(Engine {
+        core,
+        address,
+        login_link,
+        recorder_stop,
+        recorder_tasks,
+    })
 }
 
 fn host(options: &Options, spec: &config::spec::Spec) -> Result<Arc<Host>, StartError> {
@@ -262,7 +283,9 @@ async fn stored_objects(
             Some(kind) => {
                 all.insert((kind, object.name), (object.spec, object.version));
             }
-            None => tracing::error!(kind = %object.kind, name = %object.name, "unknown kind of stored object"),
+            None => {
+                tracing::error!(kind = %object.kind, name = %object.name, "unknown kind of stored object")
+            }
         }
     }
     Ok(all)
@@ -271,10 +294,14 @@ async fn stored_objects(
 /// Runs without an outcome from before the restart, and those whose
 /// verification was lost with it.
 fn interrupted_runs(parts: &SnapshotParts) -> Vec<i64> {
-    let lost = |run: &&ActionRun| {
-        run.status == RunStatus::Running || run.verify == VerifyStatus::Waiting
-    };
-    parts.open_runs.iter().filter(lost).map(|run| run.id).collect()
+    let lost =
+        |run: &&ActionRun| run.status == RunStatus::Running || run.verify == VerifyStatus::Waiting;
+    parts
+        .open_runs
+        .iter()
+        .filter(lost)
+        .map(|run| run.id)
+        .collect()
 }
 
 fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snapshot {
@@ -293,7 +320,10 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
                 .and_then(|live| live.newest)
                 .map(|newest| crate::pipeline::changes::ResultLine {
                     ts: newest.ts,
-                    state: newest.verdict.map_or("fault", |state| state.as_str()).into(),
+                    state: newest
+                        .verdict
+                        .map_or("fault", |state| state.as_str())
+                        .into(),
                     duration_us: newest.duration_us,
                     summary: newest.summary.to_string(),
                 })
@@ -313,10 +343,16 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
             .recent_runs
             .into_iter()
             .filter(|run| {
-                !matches!(run.status, RunStatus::AwaitingApproval | RunStatus::Cancelled)
+                !matches!(
+                    run.status,
+                    RunStatus::AwaitingApproval | RunStatus::Cancelled
+                )
             })
             .map(|run| {
-                let past = PastRun { at: run.created_at, node: run.node.map(Into::into) };
+                let past = PastRun {
+                    at: run.created_at,
+                    node: run.node.map(Into::into),
+                };
                 (run.remediation, past)
             })
             .collect(),
@@ -335,15 +371,16 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
 fn spawn_deliveries(core: &Arc<Core>) {
     let (report, mut reports) = mpsc::channel(64);
     let store = core.store.clone();
-    let source = move |now: Timestamp, limit: usize| -> futures_util::future::BoxFuture<'static, _> {
-        let store = store.clone();
-        Box::pin(async move {
-            let mut reader = store.reader().await?;
-            let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            let due = outbox::due(&mut reader, now, limit).await?;
-            Ok(due.into_iter().map(|delivery| delivery.row).collect())
-        })
-    };
+    let source =
+        move |now: Timestamp, limit: usize| -> futures_util::future::BoxFuture<'static, _> {
+            let store = store.clone();
+            Box::pin(async move {
+                let mut reader = store.reader().await?;
+                let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+                let due = outbox::due(&mut reader, now, limit).await?;
+                Ok(due.into_iter().map(|delivery| delivery.row).collect())
+            })
+        };
     let dispatcher = Dispatcher::new(
         source,
         report,

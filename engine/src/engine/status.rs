@@ -54,8 +54,11 @@ fn update(core: &Core, runs: u64, over: Duration) {
         reasons.push(format!("results cannot be stored: {error}"));
     }
     let lateness = core.live.read(|all| {
-        let mut late: Vec<u32> =
-            all.values().filter_map(|live| live.newest.as_ref()).map(|new| new.lateness_us).collect();
+        let mut late: Vec<u32> = all
+            .values()
+            .filter_map(|live| live.newest.as_ref())
+            .map(|new| new.lateness_us)
+            .collect();
         if late.is_empty() {
             return 0.0;
         }
@@ -64,7 +67,10 @@ fn update(core: &Core, runs: u64, over: Duration) {
         f64::from(*p99) / 1000.0
     });
     let faults = core.live.read(|all| {
-        all.values().filter_map(|live| live.state.as_ref()).filter(|state| state.is_stale()).count()
+        all.values()
+            .filter_map(|live| live.state.as_ref())
+            .filter(|state| state.is_stale())
+            .count()
     });
     let per_second = runs as f64 / over.as_secs_f64();
     metrics::gauge!("bellwether_checks_per_second").set(per_second);
@@ -98,9 +104,15 @@ fn update(core: &Core, runs: u64, over: Duration) {
 /// One mail that needs no database: results are not stored any more.
 async fn tell_directly(core: &Core) {
     let (outbound, config) = (core.outbound.borrow().clone(), core.config.read().clone());
-    let Some(mailer) = &outbound.mailer else { return };
+    let Some(mailer) = &outbound.mailer else {
+        return;
+    };
     let now = core.clock.now();
-    let error = core.recorder.health().error.unwrap_or_else(|| "unknown".into());
+    let error = core
+        .recorder
+        .health()
+        .error
+        .unwrap_or_else(|| "unknown".into());
     let text = format!(
         "Bellwether cannot store results for more than 60 s: {error}\n\n\
          Checks go on, but alerts are not evaluated until it can write again.\n\
@@ -116,7 +128,11 @@ async fn tell_directly(core: &Core) {
         .flat_map(|contact| contact.mailboxes.iter());
     for (index, mailbox) in boxes.enumerate() {
         let mail = crate::notify::Mail {
-            message_id: format!("<degraded.{}.{index}@{}>", now.0, super::resolve::mail_domain(&config)),
+            message_id: format!(
+                "<degraded.{}.{index}@{}>",
+                now.0,
+                super::resolve::mail_domain(&config)
+            ),
             in_reply_to: None,
             recipient: mailbox.to_string(),
             subject: "[FAULT] the engine cannot store results".into(),

@@ -87,11 +87,20 @@ impl Snapshot {
         metrics: &[Metric],
         now: Timestamp,
     ) -> bool {
-        let view = Trial { view: View { snapshot: self, series, now }, queries };
+        let view = Trial {
+            view: View {
+                snapshot: self,
+                series,
+                now,
+            },
+            queries,
+        };
         let Some(series) = series.and_then(|id| self.get(id)) else {
             return def.holds_globally(&view);
         };
-        let (Some(node), Some(hard)) = (&series.node, series.state.hard) else { return false };
+        let (Some(node), Some(hard)) = (&series.node, series.state.hard) else {
+            return false;
+        };
         let newest = series.recent.back();
         let result = ResultView {
             check: &series.check,
@@ -532,9 +541,14 @@ impl Windows for Trial<'_> {
     }
 
     fn log_count(&self, query: usize, window: Duration) -> u64 {
-        let Some(wanted) = self.queries.list().get(query) else { return 0 };
+        let Some(wanted) = self.queries.list().get(query) else {
+            return 0;
+        };
         let in_force = self.view.snapshot.policy.queries.list();
-        match in_force.iter().position(|known| known.query == wanted.query) {
+        match in_force
+            .iter()
+            .position(|known| known.query == wanted.query)
+        {
             Some(number) => self.view.log_count(number, window),
             None => 0,
         }

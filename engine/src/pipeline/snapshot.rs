@@ -194,14 +194,21 @@ impl Snapshot {
 
     /// Names of metrics by their numbers.
     pub fn metric_names(&self) -> HashMap<u32, Arc<str>> {
-        self.metrics.iter().map(|(name, id)| (*id, name.clone())).collect()
+        self.metrics
+            .iter()
+            .map(|(name, id)| (*id, name.clone()))
+            .collect()
     }
 
     /// Makes the windows that `policy` needs, so that they can be filled before
     /// it is in force.
     pub fn prepare_windows(&mut self, policy: &Policy) {
-        let needs = policy.rules.iter().flat_map(|rule| &rule.def.facts().metrics);
-        self.windows.set_needs(needs.map(|need| (&*need.metric, need.window)));
+        let needs = policy
+            .rules
+            .iter()
+            .flat_map(|rule| &rule.def.facts().metrics);
+        self.windows
+            .set_needs(needs.map(|need| (&*need.metric, need.window)));
         self.log_windows.set_queries(&policy.queries);
     }
 

@@ -11,7 +11,9 @@ use super::kind::Kind;
 use super::log::clip;
 use super::probe::{MAX_TEXT, NodeArg, config_fault, denied_fault, lines, millis, one_line};
 use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
-use crate::check::outcome::{ActionFailure, ActionJob, ActionOutcome, ActionReport, Fault, FaultKind};
+use crate::check::outcome::{
+    ActionFailure, ActionJob, ActionOutcome, ActionReport, Fault, FaultKind,
+};
 use crate::clock::Timestamp;
 
 /// Bytes of the summary's share.
@@ -45,8 +47,16 @@ pub(super) type RunResult = (Result<WitReport, ActionError>,);
 
 /// The outcome of a run whose task is gone.
 pub(super) fn lost(id: i64, started: Timestamp, finished: Timestamp) -> ActionOutcome {
-    let fault = Fault::new(FaultKind::Engine, "the run was lost: the plugin host ended or panicked");
-    ActionOutcome { id, started, finished, verdict: Err(ActionFailure::Fault(fault)) }
+    let fault = Fault::new(
+        FaultKind::Engine,
+        "the run was lost: the plugin host ended or panicked",
+    );
+    ActionOutcome {
+        id,
+        started,
+        finished,
+        verdict: Err(ActionFailure::Fault(fault)),
+    }
 }
 
 impl Inner {
@@ -57,10 +67,20 @@ impl Inner {
             Ok(loaded) => self.act(&loaded, &job, started.micros()).await,
             Err(fault) => Err(ActionFailure::Fault(fault)),
         };
-        ActionOutcome { id: job.id, started, finished: self.shared.clock.now(), verdict }
+        ActionOutcome {
+            id: job.id,
+            started,
+            finished: self.shared.clock.now(),
+            verdict,
+        }
     }
 
-    async fn act(&self, loaded: &Loaded, job: &ActionJob, now: i64) -> Result<ActionReport, ActionFailure> {
+    async fn act(
+        &self,
+        loaded: &Loaded,
+        job: &ActionJob,
+        now: i64,
+    ) -> Result<ActionReport, ActionFailure> {
         let length = job.limits.deadline();
         let mut store = self.store(RunSetup {
             timeout: job.limits.timeout,
@@ -81,7 +101,11 @@ impl Inner {
             summary: &job.summary,
             check: job.check.as_deref(),
             node: job.node.as_deref().map(NodeArg::new),
-            labels: job.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            labels: job
+                .labels
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect(),
             config: &job.config,
             attempt: job.attempt,
             dry_run: job.dry_run,
@@ -96,7 +120,11 @@ impl Inner {
                 instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
             run.call_async(&mut store, (context,)).await
         };
-        let result = if loaded.uses_wasi { bounded(running, length).await } else { running.await };
+        let result = if loaded.uses_wasi {
+            bounded(running, length).await
+        } else {
+            running.await
+        };
         let mut data = store.into_data();
         data.collect_output();
         let verdict = match result {
@@ -108,10 +136,14 @@ impl Inner {
             Ok((Err(error),)) => Err(match error {
                 ActionError::Config(problem) => ActionFailure::Fault(config_fault(&problem)),
                 ActionError::Denied(what) => ActionFailure::Fault(denied_fault(&what)),
-                ActionError::Failed(text) => ActionFailure::Failed(lines(clip(&text, MAX_TEXT).to_owned())),
+                ActionError::Failed(text) => {
+                    ActionFailure::Failed(lines(clip(&text, MAX_TEXT).to_owned()))
+                }
             }),
             Err(error) => Err(match classify(&error, &data) {
-                End::Target(phase) => ActionFailure::Failed(format!("timed out in {}", phase_name(phase))),
+                End::Target(phase) => {
+                    ActionFailure::Failed(format!("timed out in {}", phase_name(phase)))
+                }
                 End::Fault(fault) => ActionFailure::Fault(fault),
             }),
         };
@@ -125,9 +157,10 @@ impl Inner {
                 details: redactor.text(report.details),
             }),
             Err(ActionFailure::Failed(text)) => Err(ActionFailure::Failed(redactor.text(text))),
-            Err(ActionFailure::Fault(fault)) => {
-                Err(ActionFailure::Fault(Fault { text: redactor.text(fault.text), ..fault }))
-            }
+            Err(ActionFailure::Fault(fault)) => Err(ActionFailure::Fault(Fault {
+                text: redactor.text(fault.text),
+                ..fault
+            })),
         }
     }
 }

@@ -54,8 +54,11 @@ pub fn barred_for_names(ip: IpAddr) -> Option<&'static str> {
 
 fn barred_v4(ip: Ipv4Addr) -> Option<&'static str> {
     // Metadata services outside the link-local range: Alibaba, Oracle, Azure.
-    const METADATA: [Ipv4Addr; 3] =
-        [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192), Ipv4Addr::new(168, 63, 129, 16)];
+    const METADATA: [Ipv4Addr; 3] = [
+        Ipv4Addr::new(100, 100, 100, 200),
+        Ipv4Addr::new(192, 0, 0, 192),
+        Ipv4Addr::new(168, 63, 129, 16),
+    ];
     if ip.octets()[0] == 0 {
         Some("unspecified")
     } else if ip.is_loopback() {
@@ -122,15 +125,32 @@ mod tests {
         ] {
             assert_eq!(barred_for_names(ip.parse().unwrap()), Some(why), "{ip}");
         }
-        for ip in ["10.0.0.1", "192.168.1.1", "172.16.0.1", "8.8.8.8", "fd12::1", "2001:db8::1", "64:ff9b::808:808"] {
+        for ip in [
+            "10.0.0.1",
+            "192.168.1.1",
+            "172.16.0.1",
+            "8.8.8.8",
+            "fd12::1",
+            "2001:db8::1",
+            "64:ff9b::808:808",
+        ] {
             assert_eq!(barred_for_names(ip.parse().unwrap()), None, "{ip}");
         }
     }
 
     #[test]
     fn deny_sees_through_translators() {
-        let deny = ["169.254.169.254/32".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
-        for ip in ["169.254.169.254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "10.9.8.7"] {
+        let deny = [
+            "169.254.169.254/32".parse().unwrap(),
+            "10.0.0.0/8".parse().unwrap(),
+        ];
+        for ip in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "10.9.8.7",
+        ] {
             assert!(denied(&deny, ip.parse().unwrap()), "{ip}");
         }
         for ip in ["169.254.169.253", "11.0.0.1", "::1"] {

@@ -36,11 +36,15 @@ impl Files {
         private_folder(cache_dir)?;
         remove_leftovers(&plugins);
         remove_leftovers(cache_dir);
-        Ok(Self { code: cache_dir.to_owned(), plugins })
+        Ok(Self {
+            code: cache_dir.to_owned(),
+            plugins,
+        })
     }
 
     fn code_path(&self, engine: &Engine, digest: &Digest) -> PathBuf {
-        self.code.join(format!("{}-{:016x}.cwasm", digest.0, compatibility(engine)))
+        self.code
+            .join(format!("{}-{:016x}.cwasm", digest.0, compatibility(engine)))
     }
 
     /// Where a plugin's bytes are kept.
@@ -83,11 +87,19 @@ impl Files {
     /// A plugin's bytes, checked against their name.
     pub fn plugin(&self, digest: &Digest) -> Result<Vec<u8>, String> {
         if !digest::is_valid(digest) {
-            return Err(format!("expected a SHA-256 digest of 64 hexadecimal digits, found {:?}", digest.0));
+            return Err(format!(
+                "expected a SHA-256 digest of 64 hexadecimal digits, found {:?}",
+                digest.0
+            ));
         }
         let path = self.plugin_path(digest);
-        let bytes = fs::read(&path)
-            .map_err(|error| format!("plugin {} is not there: {}: {error}", short(digest), path.display()))?;
+        let bytes = fs::read(&path).map_err(|error| {
+            format!(
+                "plugin {} is not there: {}: {error}",
+                short(digest),
+                path.display()
+            )
+        })?;
         if digest::of(&bytes) != *digest {
             return Err(format!(
                 "plugin {} is damaged: {} has other content than its name says; upload it again",
@@ -121,7 +133,10 @@ pub(super) fn short(digest: &Digest) -> &str {
 }
 
 /// Native code as this engine compiled it.
-#[expect(unsafe_code, reason = "native code can only be loaded so; the one place that does")]
+#[expect(
+    unsafe_code,
+    reason = "native code can only be loaded so; the one place that does"
+)]
 pub(super) fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, String> {
     // SAFETY: the bytes come from our own compiler child over its pipe, or from
     // a file of this user in a folder that only this user can write, named by
@@ -132,7 +147,10 @@ pub(super) fn deserialize(engine: &Engine, code: &[u8]) -> Result<Component, Str
 /// A folder of this user with mode 0700, no symbolic link.
 fn private_folder(path: &Path) -> Result<(), String> {
     let refused = |what: String| {
-        format!("the cache folder {} holds native code and is not safe: {what}", path.display())
+        format!(
+            "the cache folder {} holds native code and is not safe: {what}",
+            path.display()
+        )
     };
     if let Some(parent) = path.parent() {
         DirBuilder::new()
@@ -144,30 +162,45 @@ fn private_folder(path: &Path) -> Result<(), String> {
     match DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(format!("cannot make the folder {}: {error}", path.display())),
+        Err(error) => {
+            return Err(format!(
+                "cannot make the folder {}: {error}",
+                path.display()
+            ));
+        }
     }
     let meta = fs::symlink_metadata(path).map_err(|error| refused(error.to_string()))?;
     if !meta.is_dir() {
-        return Err(refused("expected a folder, found a file or a symbolic link".into()));
+        return Err(refused(
+            "expected a folder, found a file or a symbolic link".into(),
+        ));
     }
     let user = rustix::process::geteuid().as_raw();
     if meta.uid() != user {
-        return Err(refused(format!("expected it to belong to user {user}, found user {}", meta.uid())));
+        return Err(refused(format!(
+            "expected it to belong to user {user}, found user {}",
+            meta.uid()
+        )));
     }
     let mode = meta.permissions().mode() & 0o777;
     if mode & 0o022 != 0 {
-        return Err(refused(format!("others may write it (mode {mode:o}); run chmod 700 on it")));
+        return Err(refused(format!(
+            "others may write it (mode {mode:o}); run chmod 700 on it"
+        )));
     }
     if mode != 0o700 {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(|error| refused(error.to_string()))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(|error| refused(error.to_string()))?;
     }
     Ok(())
 }
 
 /// Reads a regular file of this user without following a symbolic link.
 fn read_own_file(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file =
-        OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+        .open(path)?;
     let meta = file.metadata()?;
     let foreign = meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o022 != 0;
     if !meta.is_file() || foreign {
@@ -183,12 +216,18 @@ const TEMPORARY: &str = ".tmp-";
 
 /// Removes what a crash in the middle of a write left behind.
 fn remove_leftovers(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     let old = |entry: &fs::DirEntry| {
         // A younger one may be another process's, at work.
-        entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|time| {
-            time.elapsed().is_ok_and(|age| age > std::time::Duration::from_secs(3_600))
-        })
+        entry
+            .metadata()
+            .and_then(|meta| meta.modified())
+            .is_ok_and(|time| {
+                time.elapsed()
+                    .is_ok_and(|age| age > std::time::Duration::from_secs(3_600))
+            })
     };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) && old(&entry) {
@@ -200,7 +239,10 @@ fn remove_leftovers(folder: &Path) {
 /// Writes beside the target, flushes, renames, flushes the folder.
 fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).permissions(fs::Permissions::from_mode(0o600)).tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(TEMPORARY)
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
@@ -254,6 +296,11 @@ mod tests {
         fs::write(files.plugin_path(&digest), b"other").unwrap();
         assert!(files.plugin(&digest).unwrap_err().contains("damaged"));
         let outside = Digest("../../etc/passwd".into());
-        assert!(files.plugin(&outside).unwrap_err().contains("64 hexadecimal digits"));
+        assert!(
+            files
+                .plugin(&outside)
+                .unwrap_err()
+                .contains("64 hexadecimal digits")
+        );
     }
 }

@@ -85,8 +85,15 @@ pub(super) struct Candidate {
 
 impl Catalogue {
     pub fn new(wasm: WasmEngine, compiler: Compiler, files: Files) -> Result<Self, String> {
-        let linker = linker(&wasm).map_err(|error| format!("the host interfaces do not link: {error:#}"))?;
-        Ok(Self { wasm, linker, compiler, files, loaded: RwLock::default() })
+        let linker =
+            linker(&wasm).map_err(|error| format!("the host interfaces do not link: {error:#}"))?;
+        Ok(Self {
+            wasm,
+            linker,
+            compiler,
+            files,
+            loaded: RwLock::default(),
+        })
     }
 
     /// A loaded plugin.
@@ -96,7 +103,12 @@ impl Catalogue {
 
     /// Every loaded plugin.
     pub fn all(&self) -> Vec<Installed> {
-        let mut all: Vec<Installed> = self.loaded.read().values().map(|loaded| loaded.installed.clone()).collect();
+        let mut all: Vec<Installed> = self
+            .loaded
+            .read()
+            .values()
+            .map(|loaded| loaded.installed.clone())
+            .collect();
         all.sort_by(|a, b| (&a.manifest.name, &a.digest).cmp(&(&b.manifest.name, &b.digest)));
         all
     }
@@ -107,8 +119,13 @@ impl Catalogue {
     }
 
     /// Compiles, checks and links. Nothing of the guest runs yet.
-    pub async fn prepare(&self, bytes: &[u8], phase: &(dyn Fn(InstallPhase) + Send + Sync)) -> Result<Candidate, InstallError> {
-        super::compile::check_header(bytes, self.compiler.max_size()).map_err(InstallError::Refused)?;
+    pub async fn prepare(
+        &self,
+        bytes: &[u8],
+        phase: &(dyn Fn(InstallPhase) + Send + Sync),
+    ) -> Result<Candidate, InstallError> {
+        super::compile::check_header(bytes, self.compiler.max_size())
+            .map_err(InstallError::Refused)?;
         let digest = digest::of(bytes);
         phase(InstallPhase::Received);
         let engine = &self.wasm.engine;
@@ -117,19 +134,37 @@ impl Catalogue {
             Some(component) => (component, None),
             None => {
                 phase(InstallPhase::Compiling);
-                let code = self.compiler.compile(engine, bytes).await.map_err(InstallError::Refused)?;
-                let component = deserialize(engine, &code).map_err(|error| InstallError::Refused(pool_error(&error)))?;
+                let code = self
+                    .compiler
+                    .compile(engine, bytes)
+                    .await
+                    .map_err(InstallError::Refused)?;
+                let component = deserialize(engine, &code)
+                    .map_err(|error| InstallError::Refused(pool_error(&error)))?;
                 (component, Some(code))
             }
         };
         let compile = code.is_some().then(|| started.elapsed());
         let exports = kind::exports(engine, &component).map_err(InstallError::Refused)?;
         kind::check_imports(engine, &component).map_err(InstallError::Refused)?;
-        let uses_wasi = component.component_type().imports(engine).any(|(name, _)| name.starts_with("wasi:"));
+        let uses_wasi = component
+            .component_type()
+            .imports(engine)
+            .any(|(name, _)| name.starts_with("wasi:"));
         let pre = self.link(&component).map_err(|error| {
-            InstallError::Refused(format!("imports something that this version of the engine does not have: {error:#}"))
+            InstallError::Refused(format!(
+                "imports something that this version of the engine does not have: {error:#}"
+            ))
         })?;
-        Ok(Candidate { digest, pre, exports, uses_wasi, size: bytes.len() as u64, compile, code })
+        Ok(Candidate {
+            digest,
+            pre,
+            exports,
+            uses_wasi,
+            size: bytes.len() as u64,
+            compile,
+            code,
+        })
     }
 
     /// A component with everything it imports.
@@ -138,7 +173,12 @@ impl Catalogue {
     }
 
     /// Keeps a described plugin on disk and takes it into use.
-    pub fn finish(&self, candidate: Candidate, manifest: Manifest, bytes: &[u8]) -> Result<Installed, InstallError> {
+    pub fn finish(
+        &self,
+        candidate: Candidate,
+        manifest: Manifest,
+        bytes: &[u8],
+    ) -> Result<Installed, InstallError> {
         let digest = candidate.digest;
         self.files.keep_plugin(&digest, bytes).map_err(|error| {
             InstallError::Engine(format!(
@@ -170,9 +210,12 @@ impl Catalogue {
     /// Forgets a plugin; runs in flight end as they would have.
     pub fn remove(&self, digest: &Digest) -> Result<(), InstallError> {
         self.loaded.write().remove(digest);
-        self.files
-            .remove(digest)
-            .map_err(|error| InstallError::Engine(format!("plugin {} cannot be removed: {error}", short(digest))))
+        self.files.remove(digest).map_err(|error| {
+            InstallError::Engine(format!(
+                "plugin {} cannot be removed: {error}",
+                short(digest)
+            ))
+        })
     }
 }
 

@@ -22,9 +22,13 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// # Errors
 /// What was expected and found.
 pub fn validate_argv(argv: &[String]) -> Result<(), String> {
-    let (program, arguments) = argv.split_first().ok_or("expected a program and its arguments, found an empty list")?;
+    let (program, arguments) = argv
+        .split_first()
+        .ok_or("expected a program and its arguments, found an empty list")?;
     if program.is_empty() || program.contains("{{") {
-        return Err(format!("expected a program without templates, found {program:?}"));
+        return Err(format!(
+            "expected a program without templates, found {program:?}"
+        ));
     }
     for argument in arguments {
         if argument.contains('\0') {
@@ -57,7 +61,10 @@ fn parts(argument: &str) -> Result<Vec<Part<'_>>, String> {
             "node.name" => Part::NodeName,
             "node.address" => Part::NodeAddress,
             other => {
-                return Err(format!("expected {{{{ node.name }}}} or {{{{ node.address }}}}, found {:?}", other));
+                return Err(format!(
+                    "expected {{{{ node.name }}}} or {{{{ node.address }}}}, found {:?}",
+                    other
+                ));
             }
         });
         rest = after;
@@ -75,8 +82,13 @@ fn fill(argument: &str, node: Option<&NodeInfo>) -> Result<String, String> {
         match part {
             Part::Text(text) => filled.push_str(text),
             Part::NodeName | Part::NodeAddress => {
-                let node = node.ok_or_else(|| format!("{argument:?} needs a node, and the alert has none"))?;
-                let value = if part == Part::NodeName { &node.name } else { &node.address };
+                let node = node
+                    .ok_or_else(|| format!("{argument:?} needs a node, and the alert has none"))?;
+                let value = if part == Part::NodeName {
+                    &node.name
+                } else {
+                    &node.address
+                };
                 if !is_safe(value) {
                     return Err(format!(
                         "the node's value {value:?} is not passed to a command: expected letters, digits and . _ : - without a leading -"
@@ -92,7 +104,9 @@ fn fill(argument: &str, node: Option<&NodeInfo>) -> Result<String, String> {
 fn is_safe(value: &str) -> bool {
     (1..=253).contains(&value.len())
         && !value.starts_with('-')
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._:-".contains(&b))
 }
 
 /// Kills a process group unless it was told not to.
@@ -119,13 +133,17 @@ async fn collect(mut stream: impl AsyncRead + Unpin, kept: &mut Vec<u8>) -> bool
 }
 
 async fn execute(argv: &[String]) -> Result<Output, Error> {
-    let (program, arguments) =
-        argv.split_first().ok_or_else(|| Error::Failed("the command is empty".into()))?;
+    let (program, arguments) = argv
+        .split_first()
+        .ok_or_else(|| Error::Failed("the command is empty".into()))?;
     let started = Instant::now();
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()))
+        .env(
+            "PATH",
+            std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into()),
+        )
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -135,7 +153,11 @@ async fn execute(argv: &[String]) -> Result<Output, Error> {
         .spawn()
         .map_err(|error| Error::Failed(format!("{program}: {error}")))?;
     // Dropped at the time-out with everything the command started.
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let mut group = Group(
+        child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+    );
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(Error::Failed(format!("{program}: no pipes")));
     };
@@ -148,7 +170,11 @@ async fn execute(argv: &[String]) -> Result<Output, Error> {
     let status = status.map_err(|error| Error::Failed(format!("{program}: {error}")))?;
     group.0 = None;
     Ok(Output {
-        exit_code: if status.signal().is_some() { None } else { status.code() },
+        exit_code: if status.signal().is_some() {
+            None
+        } else {
+            status.code()
+        },
         stdout: out,
         stderr: err,
         truncated: out_cut || err_cut,
@@ -159,18 +185,24 @@ async fn execute(argv: &[String]) -> Result<Output, Error> {
 impl RunData {
     fn argv(&self, name: &str) -> Result<Vec<String>, Error> {
         if !self.grants.commands.iter().any(|granted| granted == name) {
-            return Err(Error::Denied(format!("command {name} is not granted; a grant would be commands: [{name}]")));
+            return Err(Error::Denied(format!(
+                "command {name} is not granted; a grant would be commands: [{name}]"
+            )));
         }
         let settings = self.shared.settings();
-        let argv = settings
-            .commands
-            .get(name)
-            .ok_or_else(|| Error::Denied(format!("command {name} is not configured under commands")))?;
+        let argv = settings.commands.get(name).ok_or_else(|| {
+            Error::Denied(format!("command {name} is not configured under commands"))
+        })?;
         if self.dry_run {
-            return Err(Error::Denied(format!("dry run: the command {name} was held back")));
+            return Err(Error::Denied(format!(
+                "dry run: the command {name} was held back"
+            )));
         }
         validate_argv(argv).map_err(Error::Failed)?;
-        argv.iter().map(|argument| fill(argument, self.node.as_deref())).collect::<Result<_, _>>().map_err(Error::Failed)
+        argv.iter()
+            .map(|argument| fill(argument, self.node.as_deref()))
+            .collect::<Result<_, _>>()
+            .map_err(Error::Failed)
     }
 }
 
@@ -204,7 +236,11 @@ mod tests {
 
     #[test]
     fn argv_is_checked() {
-        for good in [&["true"][..], &["systemctl", "restart", "web"], &["ssh", "root@{{ node.address }}", "{{node.name}}"]] {
+        for good in [
+            &["true"][..],
+            &["systemctl", "restart", "web"],
+            &["ssh", "root@{{ node.address }}", "{{node.name}}"],
+        ] {
             validate_argv(&strings(good)).unwrap();
         }
         for bad in [
@@ -222,12 +258,19 @@ mod tests {
 
     #[test]
     fn values_are_checked() {
-        let node = |name: &str| NodeInfo { name: name.into(), address: "10.0.0.1".into(), labels: Default::default() };
+        let node = |name: &str| NodeInfo {
+            name: name.into(),
+            address: "10.0.0.1".into(),
+            labels: Default::default(),
+        };
         let filled = fill("{{ node.name }}@{{node.address}}:22", Some(&node("web-1"))).unwrap();
         assert_eq!(filled, "web-1@10.0.0.1:22");
         assert_eq!(fill("", None).unwrap(), "");
         for bad in ["-rf", "a b", "a;b", "$(x)", "", "a\nb", "ä"] {
-            assert!(fill("{{ node.name }}", Some(&node(bad))).is_err(), "{bad:?}");
+            assert!(
+                fill("{{ node.name }}", Some(&node(bad))).is_err(),
+                "{bad:?}"
+            );
         }
         assert!(fill("{{ node.name }}", None).is_err());
     }

@@ -79,7 +79,10 @@ pub(super) fn check_header(bytes: &[u8], max_size: u64) -> Result<(), String> {
 
 impl Compiler {
     pub fn new(config: CompilerConfig) -> Self {
-        Self { config, turn: tokio::sync::Mutex::new(()) }
+        Self {
+            config,
+            turn: tokio::sync::Mutex::new(()),
+        }
     }
 
     pub fn max_size(&self) -> u64 {
@@ -116,7 +119,12 @@ impl Compiler {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .map_err(|error| format!("the compiler {} does not start: {error}", self.config.exe.display()))?;
+            .map_err(|error| {
+                format!(
+                    "the compiler {} does not start: {error}",
+                    self.config.exe.display()
+                )
+            })?;
         let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("the compiler has no pipes".into());
         };
@@ -129,7 +137,9 @@ impl Compiler {
             let tag = stdout.read_u8().await?;
             let length = stdout.read_u64().await?;
             if length > MAX_CODE {
-                return Err(std::io::Error::other(format!("native code of {length} bytes")));
+                return Err(std::io::Error::other(format!(
+                    "native code of {length} bytes"
+                )));
             }
             let mut payload = Vec::new();
             stdout.take(length).read_to_end(&mut payload).await?;
@@ -141,7 +151,9 @@ impl Compiler {
         let ((), answer) = tokio::join!(send, receive);
         match answer {
             Ok((COMPILED, payload)) => match payload.split_first_chunk::<8>() {
-                Some((hash, code)) if u64::from_be_bytes(*hash) == compatibility(engine) => Ok(code.to_vec()),
+                Some((hash, code)) if u64::from_be_bytes(*hash) == compatibility(engine) => {
+                    Ok(code.to_vec())
+                }
                 _ => Err(format!(
                     "the compiler {} is of another version than this engine",
                     self.config.exe.display()
@@ -150,9 +162,14 @@ impl Compiler {
             Ok((_, payload)) => Err(String::from_utf8_lossy(&payload).into_owned()),
             Err(error) => {
                 use std::os::unix::process::ExitStatusExt as _;
-                let status = child.wait().await.map_err(|error| format!("the compiler is lost: {error}"))?;
+                let status = child
+                    .wait()
+                    .await
+                    .map_err(|error| format!("the compiler is lost: {error}"))?;
                 Err(match status.signal() {
-                    Some(signal) if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() => {
+                    Some(signal)
+                        if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() =>
+                    {
                         format!("compiling took more than {cpu_seconds} s of processor time")
                     }
                     Some(signal) => format!(
@@ -169,7 +186,10 @@ impl Compiler {
 /// The child's main function: component on standard input, framed answer on
 /// standard output.
 pub fn compile_child_main() -> ExitCode {
-    let cpu_seconds = std::env::args().nth(2).and_then(|text| text.parse().ok()).unwrap_or(120);
+    let cpu_seconds = std::env::args()
+        .nth(2)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(120);
     let answer = match limit_self(cpu_seconds) {
         Ok(()) => compile_stdin(),
         Err(error) => Err(format!("the compiler cannot limit itself: {error}")),
@@ -184,12 +204,22 @@ pub fn compile_child_main() -> ExitCode {
         .and_then(|()| out.write_all(&(payload.len() as u64).to_be_bytes()))
         .and_then(|()| out.write_all(&payload))
         .and_then(|()| out.flush());
-    if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if written.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn limit_self(cpu_seconds: u64) -> Result<(), rustix::io::Errno> {
     let limit = |resource, amount| {
-        rustix::process::setrlimit(resource, Rlimit { current: Some(amount), maximum: Some(amount) })
+        rustix::process::setrlimit(
+            resource,
+            Rlimit {
+                current: Some(amount),
+                maximum: Some(amount),
+            },
+        )
     };
     limit(Resource::As, ADDRESS_SPACE)?;
     limit(Resource::Cpu, cpu_seconds)?;
@@ -207,14 +237,19 @@ fn compile_stdin() -> Result<Vec<u8>, String> {
         .map_err(|error| format!("the component does not arrive: {error}"))?;
     let engine = WasmEngine::compiler()?;
     let mut payload = compatibility(&engine).to_be_bytes().to_vec();
-    let code = engine.precompile_component(&bytes).map_err(|error| explain(&format!("{error:#}")))?;
+    let code = engine
+        .precompile_component(&bytes)
+        .map_err(|error| explain(&format!("{error:#}")))?;
     payload.extend_from_slice(&code);
     Ok(payload)
 }
 
 /// wasmtime's words, with a plain beginning where the cause is common.
 fn explain(error: &str) -> String {
-    if error.contains("unexpected end") || error.contains("unexpected-end") || error.contains("out of bounds") {
+    if error.contains("unexpected end")
+        || error.contains("unexpected-end")
+        || error.contains("out of bounds")
+    {
         format!("truncated or damaged: the file ends in the middle ({error})")
     } else if error.contains("exceeds") || error.contains("too many") || error.contains("limit") {
         format!("beyond a limit of the engine: {error}")
@@ -240,7 +275,11 @@ mod tests {
             (b"\0asm\x0d\0\x01\0 ", "too large: 9 bytes, the limit is 8"),
         ];
         for (bytes, expected) in cases {
-            let max = if expected.starts_with("too large") { 8 } else { 100 };
+            let max = if expected.starts_with("too large") {
+                8
+            } else {
+                100
+            };
             let error = check_header(bytes, max).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }

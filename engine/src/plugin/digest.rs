@@ -13,5 +13,9 @@ pub fn of(bytes: &[u8]) -> Digest {
 
 /// True where the text can be a digest, and so a file name.
 pub fn is_valid(digest: &Digest) -> bool {
-    digest.0.len() == 64 && digest.0.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    digest.0.len() == 64
+        && digest
+            .0
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::address::{barred_for_names, denied};
 use super::bindings::bellwether::plugin::net::{Error, Phase};
-use super::host::Settings;
 use super::grants::{Host, NameAccess, NetGrants, Transport};
+use super::host::Settings;
 use super::resolve::Resolve;
 use super::run::Progress;
 
@@ -48,10 +48,15 @@ impl Egress {
         progress: &Progress,
     ) -> Result<Connected, Error> {
         progress.enter(Phase::Resolve);
-        let parsed = Host::parse(host)
-            .ok_or_else(|| Error::Invalid(format!("expected a host name or an address, found {host:?}")))?;
+        let parsed = Host::parse(host).ok_or_else(|| {
+            Error::Invalid(format!(
+                "expected a host name or an address, found {host:?}"
+            ))
+        })?;
         if port == 0 {
-            return Err(Error::Invalid("expected a port from 1 to 65535, found 0".into()));
+            return Err(Error::Invalid(
+                "expected a port from 1 to 65535, found 0".into(),
+            ));
         }
         let (addresses, resolve) = match parsed {
             Host::Address(ip) => {
@@ -86,9 +91,21 @@ impl Egress {
             match result {
                 Ok(stream) => {
                     let _ = stream.set_nodelay(true);
-                    return Ok(Connected { stream, peer, resolve, connect: started.elapsed() });
+                    return Ok(Connected {
+                        stream,
+                        peer,
+                        resolve,
+                        connect: started.elapsed(),
+                    });
                 }
-                Err(error) => last = io_error(&error),
+                Err(error) => {
+                    // A machine without IPv6 says "address not available" to every
+                    // IPv6 target: that is about the target's address.
+                    if ip.is_ipv4() || error.kind() != std::io::ErrorKind::AddrNotAvailable {
+                        progress.note(&error);
+                    }
+                    last = io_error(&error);
+                }
             }
         }
         Err(last)
@@ -97,20 +114,31 @@ impl Egress {
     fn check_address(&self, grants: &NetGrants, ip: IpAddr, port: u16) -> Result<(), Error> {
         let shown = SocketAddr::new(ip, port);
         if !grants.allows_address(Transport::Tcp, ip, port) {
-            return Err(Error::Denied(format!("net {shown} is not granted; a grant would be \"{shown}\"")));
+            return Err(Error::Denied(format!(
+                "net {shown} is not granted; a grant would be \"{shown}\""
+            )));
         }
         if denied(&self.settings.deny, ip) {
-            return Err(Error::Denied(format!("net {shown} lies in a network that egress.deny closes")));
+            return Err(Error::Denied(format!(
+                "net {shown} lies in a network that egress.deny closes"
+            )));
         }
         Ok(())
     }
 
     /// The addresses of a name that may be connected to; an error where there
     /// are none.
-    async fn resolve_checked(&self, grants: &NetGrants, name: &str, port: u16) -> Result<Vec<IpAddr>, Error> {
+    async fn resolve_checked(
+        &self,
+        grants: &NetGrants,
+        name: &str,
+        port: u16,
+    ) -> Result<Vec<IpAddr>, Error> {
         let access = grants.allows_name(Transport::Tcp, name, port);
         if access == NameAccess::Denied {
-            return Err(Error::Denied(format!("net {name}:{port} is not granted; a grant would be \"{name}:{port}\"")));
+            return Err(Error::Denied(format!(
+                "net {name}:{port} is not granted; a grant would be \"{name}:{port}\""
+            )));
         }
         let found = self
             .resolver
@@ -161,26 +189,38 @@ impl Egress {
     }
 
     /// True where a WASI socket may use this address.
-    pub fn permits_socket(&self, grants: &NetGrants, transport: Transport, peer: SocketAddr) -> bool {
-        grants.allows_address(transport, peer.ip(), peer.port()) && !denied(&self.settings.deny, peer.ip())
+    pub fn permits_socket(
+        &self,
+        grants: &NetGrants,
+        transport: Transport,
+        peer: SocketAddr,
+    ) -> bool {
+        grants.allows_address(transport, peer.ip(), peer.port())
+            && !denied(&self.settings.deny, peer.ip())
     }
 }
 
 /// A failed connection or exchange in the words of the contract.
 pub(super) fn io_error(error: &std::io::Error) -> Error {
     use std::io::ErrorKind as Kind;
-    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+    if let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
         return Error::Tls(tls.to_string());
     }
     match error.kind() {
         Kind::ConnectionRefused => Error::Refused,
-        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown | Kind::AddrNotAvailable => {
-            Error::Unreachable(error.to_string())
-        }
+        Kind::HostUnreachable
+        | Kind::NetworkUnreachable
+        | Kind::NetworkDown
+        | Kind::AddrNotAvailable => Error::Unreachable(error.to_string()),
         Kind::TimedOut => Error::Timeout(Phase::Connect),
-        Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe | Kind::UnexpectedEof | Kind::NotConnected => {
-            Error::Closed(error.to_string())
-        }
+        Kind::ConnectionReset
+        | Kind::ConnectionAborted
+        | Kind::BrokenPipe
+        | Kind::UnexpectedEof
+        | Kind::NotConnected => Error::Closed(error.to_string()),
         _ => Error::Unreachable(error.to_string()),
     }
 }

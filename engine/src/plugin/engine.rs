@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+    WasmBacktraceDetails,
 };
 
 /// How often a computing guest yields and looks at its deadline.
@@ -68,15 +69,21 @@ impl WasmEngine {
                 Ok(engine) => break (engine, runs, true),
                 Err(error) if runs < 64 => {
                     tracing::warn!(%error, "no address space for a pool of instances, mapping run by run");
-                    let engine = Engine::new(&compiler_config())
-                        .map_err(|error| format!("the WebAssembly engine does not start: {error:#}"))?;
+                    let engine = Engine::new(&compiler_config()).map_err(|error| {
+                        format!("the WebAssembly engine does not start: {error:#}")
+                    })?;
                     break (engine, wanted, false);
                 }
                 Err(_) => runs /= 2,
             }
         };
         spawn_ticker(&engine)?;
-        Ok(Self { engine, capacity, max_memory, pooled })
+        Ok(Self {
+            engine,
+            capacity,
+            max_memory,
+            pooled,
+        })
     }
 
     /// An engine that only compiles, for the child process.

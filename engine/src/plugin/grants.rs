@@ -50,32 +50,56 @@ impl FromStr for NetGrant {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| {
-            format!("expected node, host:port, *.host:port or CIDR:port (IPv6 in brackets), optionally after udp:, or icmp:target; found {text:?}: {why}")
+            format!(
+                "expected node, host:port, *.host:port or CIDR:port (IPv6 in brackets), optionally after udp:, or icmp:target; found {text:?}: {why}"
+            )
         };
         if let Some(target) = text.strip_prefix("icmp:") {
-            let target = if target == "node" { Target::Node } else { parse_target(target).map_err(|why| wrong(&why))? };
-            return Ok(Self { transport: Transport::Icmp, target, port: None });
+            let target = if target == "node" {
+                Target::Node
+            } else {
+                parse_target(target).map_err(|why| wrong(&why))?
+            };
+            return Ok(Self {
+                transport: Transport::Icmp,
+                target,
+                port: None,
+            });
         }
         let (transport, rest) = match text.strip_prefix("udp:") {
             Some(rest) => (Transport::Udp, rest),
             None => (Transport::Tcp, text),
         };
         if rest == "node" {
-            return Ok(Self { transport, target: Target::Node, port: None });
+            return Ok(Self {
+                transport,
+                target: Target::Node,
+                port: None,
+            });
         }
-        let (target, port) = rest.rsplit_once(':').ok_or_else(|| wrong("it has no port"))?;
+        let (target, port) = rest
+            .rsplit_once(':')
+            .ok_or_else(|| wrong("it has no port"))?;
         let port = match port {
             "*" => None,
-            digits if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
-                Some(digits.parse().ok().filter(|port| *port > 0).ok_or_else(|| wrong("the port lies beyond 1 to 65535"))?)
-            }
+            digits if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => Some(
+                digits
+                    .parse()
+                    .ok()
+                    .filter(|port| *port > 0)
+                    .ok_or_else(|| wrong("the port lies beyond 1 to 65535"))?,
+            ),
             _ => return Err(wrong("the port is no number and not *")),
         };
         let target = match target {
             "node" => Target::Node,
             target => parse_target(target).map_err(|why| wrong(&why))?,
         };
-        Ok(Self { transport, target, port })
+        Ok(Self {
+            transport,
+            target,
+            port,
+        })
     }
 }
 
@@ -102,13 +126,20 @@ fn parse_target(text: &str) -> Result<Target, String> {
         None => (false, text),
     };
     let name = normal_name(name).ok_or("that is no host name")?;
-    Ok(if below { Target::Below(name) } else { Target::Name(name) })
+    Ok(if below {
+        Target::Below(name)
+    } else {
+        Target::Name(name)
+    })
 }
 
 fn parse_network(text: &str) -> Option<IpNet> {
     match text.parse::<IpNet>() {
         Ok(network) => Some(network.trunc()),
-        Err(_) => text.parse::<IpAddr>().ok().map(|ip| IpNet::from(canonical(ip))),
+        Err(_) => text
+            .parse::<IpAddr>()
+            .ok()
+            .map(|ip| IpNet::from(canonical(ip))),
     }
 }
 
@@ -146,7 +177,10 @@ pub enum Host {
 impl Host {
     /// A literal address (brackets allowed) or a host name.
     pub fn parse(text: &str) -> Option<Self> {
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|t| t.strip_suffix(']'))
+            .unwrap_or(text);
         match bare.parse::<IpAddr>() {
             Ok(ip) => Some(Host::Address(canonical(ip))),
             Err(_) => normal_name(text).map(Host::Name),
@@ -206,14 +240,17 @@ impl NetGrants {
         let by_name = self.matching(transport, port).any(|target| match target {
             Target::Node => matches!(&self.node, Some(Host::Name(node)) if node == name),
             Target::Name(granted) => granted == name,
-            Target::Below(apex) => {
-                name.strip_suffix(apex.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
-            }
+            Target::Below(apex) => name
+                .strip_suffix(apex.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
             Target::Network(_) => false,
         });
         if by_name {
             NameAccess::ByName
-        } else if self.matching(transport, port).any(|target| matches!(target, Target::Network(_))) {
+        } else if self
+            .matching(transport, port)
+            .any(|target| matches!(target, Target::Network(_)))
+        {
             NameAccess::ByNetwork
         } else {
             NameAccess::Denied
@@ -230,16 +267,53 @@ mod tests {
     #[test]
     fn what_parses() {
         for good in [
-            "node", "node:443", "node:*", "a.example:80", "a.example:*", "*.example.org:443", "10.0.0.0/8:443",
-            "10.0.0.1:80", "[::1]:80", "[fd00::/8]:443", "[fd00::]/8:443", "icmp:node", "icmp:10.0.0.0/8",
-            "icmp:[fd00::/8]", "udp:node", "udp:ntp.example:123", "udp:10.0.0.0/8:*", "LOCALHOST:1",
+            "node",
+            "node:443",
+            "node:*",
+            "a.example:80",
+            "a.example:*",
+            "*.example.org:443",
+            "10.0.0.0/8:443",
+            "10.0.0.1:80",
+            "[::1]:80",
+            "[fd00::/8]:443",
+            "[fd00::]/8:443",
+            "icmp:node",
+            "icmp:10.0.0.0/8",
+            "icmp:[fd00::/8]",
+            "udp:node",
+            "udp:ntp.example:123",
+            "udp:10.0.0.0/8:*",
+            "LOCALHOST:1",
         ] {
-            good.parse::<NetGrant>().unwrap_or_else(|error| panic!("{error}"));
+            good.parse::<NetGrant>()
+                .unwrap_or_else(|error| panic!("{error}"));
         }
         for bad in [
-            "", "*", "nodes", "a.example", "a.example:0", "a.example:65536", "a.example:http", "a.example:+80",
-            "::1:80", "fd00::/8:443", "[::1:80", "[10.0.0.1]:80", "10.0.0.0/33:1", "*.:80", "*.*.a:80", "a*.b:80",
-            "-a.b:80", "127.1:80", "0x7f000001:80", "2130706433:80", "a b:80", "user@host:80", "icmp:", "udp:a.example",
+            "",
+            "*",
+            "nodes",
+            "a.example",
+            "a.example:0",
+            "a.example:65536",
+            "a.example:http",
+            "a.example:+80",
+            "::1:80",
+            "fd00::/8:443",
+            "[::1:80",
+            "[10.0.0.1]:80",
+            "10.0.0.0/33:1",
+            "*.:80",
+            "*.*.a:80",
+            "a*.b:80",
+            "-a.b:80",
+            "127.1:80",
+            "0x7f000001:80",
+            "2130706433:80",
+            "a b:80",
+            "user@host:80",
+            "icmp:",
+            "udp:a.example",
         ] {
             assert!(bad.parse::<NetGrant>().is_err(), "{bad}");
         }
@@ -273,7 +347,8 @@ mod tests {
             (&["127.0.0.1:8081"], "n", "127.0.0.1", 8081, true),
         ];
         for (texts, node, ip, port, allowed) in cases {
-            let found = grants(texts, node).allows_address(Transport::Tcp, ip.parse().unwrap(), port);
+            let found =
+                grants(texts, node).allows_address(Transport::Tcp, ip.parse().unwrap(), port);
             assert_eq!(found, allowed, "{texts:?} node {node}: {ip} {port}");
         }
     }
@@ -284,9 +359,21 @@ mod tests {
         let cases: [(&[&str], &str, &str, u16, NameAccess); 12] = [
             (&["node"], "Web.Example.", "web.example", 80, ByName),
             (&["node"], "web.example", "other.example", 80, Denied),
-            (&["api.example.org:443"], "n", "api.example.org", 443, ByName),
+            (
+                &["api.example.org:443"],
+                "n",
+                "api.example.org",
+                443,
+                ByName,
+            ),
             (&["api.example.org:443"], "n", "api.example.org", 80, Denied),
-            (&["api.example.org:443"], "n", "xapi.example.org", 443, Denied),
+            (
+                &["api.example.org:443"],
+                "n",
+                "xapi.example.org",
+                443,
+                Denied,
+            ),
             (&["*.example.org:443"], "n", "a.example.org", 443, ByName),
             (&["*.example.org:443"], "n", "a.b.example.org", 443, ByName),
             (&["*.example.org:443"], "n", "example.org", 443, Denied),
@@ -296,16 +383,40 @@ mod tests {
             (&["udp:ntp.example:123"], "n", "ntp.example", 123, Denied),
         ];
         for (texts, node, name, port, access) in cases {
-            assert_eq!(grants(texts, node).allows_name(Transport::Tcp, name, port), access, "{texts:?} {name}");
+            assert_eq!(
+                grants(texts, node).allows_name(Transport::Tcp, name, port),
+                access,
+                "{texts:?} {name}"
+            );
         }
     }
 
     #[test]
     fn hosts() {
-        assert_eq!(Host::parse("[::1]"), Some(Host::Address("::1".parse().unwrap())));
-        assert_eq!(Host::parse("::ffff:10.0.0.1"), Some(Host::Address("10.0.0.1".parse().unwrap())));
-        assert_eq!(Host::parse("A.Example."), Some(Host::Name("a.example".into())));
-        for bad in ["", ".", "a..b", "127.1", "0x7f.1", "2130706433", "a b", "a/b", "ä.example", "1.2.3.4.5"] {
+        assert_eq!(
+            Host::parse("[::1]"),
+            Some(Host::Address("::1".parse().unwrap()))
+        );
+        assert_eq!(
+            Host::parse("::ffff:10.0.0.1"),
+            Some(Host::Address("10.0.0.1".parse().unwrap()))
+        );
+        assert_eq!(
+            Host::parse("A.Example."),
+            Some(Host::Name("a.example".into()))
+        );
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "127.1",
+            "0x7f.1",
+            "2130706433",
+            "a b",
+            "a/b",
+            "ä.example",
+            "1.2.3.4.5",
+        ] {
             assert_eq!(Host::parse(bad), None, "{bad}");
         }
     }

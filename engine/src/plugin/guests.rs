@@ -15,7 +15,10 @@ pub(super) struct Guests {
 
 impl Guests {
     pub fn new(handle: Handle) -> Self {
-        Self { handle, tracker: TaskTracker::new() }
+        Self {
+            handle,
+            tracker: TaskTracker::new(),
+        }
     }
 
     pub fn handle(&self) -> &Handle {
@@ -29,7 +32,10 @@ impl Guests {
 
     /// Runs on the guests' threads; absent where they have ended or the work
     /// panicked. A caller that gives up takes the work with it.
-    pub async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         if self.is_here() {
             return Some(work.await);
         }

@@ -15,15 +15,17 @@ use wasmtime::Store;
 use super::cache::{Files, short};
 use super::catalogue::{Candidate, Catalogue, InstallError, InstallPhase, Installed, Loaded};
 use super::compile::{Compiler, CompilerConfig};
-use super::engine::WasmEngine;
 use super::egress::Egress;
+use super::engine::WasmEngine;
 use super::guests::Guests;
 use super::kind::Kind;
 use super::manifest::Manifest;
 use super::resolve::{self, Resolve};
 use super::run::{End, HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, new_store};
 use super::tls::Tls;
-use crate::check::outcome::{ActionJob, ActionOutcome, Digest, Fault, FaultKind, Job, Outcome, RunLimits};
+use crate::check::outcome::{
+    ActionJob, ActionOutcome, Digest, Fault, FaultKind, Job, Outcome, RunLimits,
+};
 use crate::clock::SharedClock;
 use crate::config::spec::{GrantsSpec, SecretSource, Spec};
 
@@ -59,9 +61,14 @@ impl Settings {
             deny.push(network.trunc());
         }
         for (name, argv) in &spec.commands {
-            super::command::validate_argv(argv).map_err(|error| format!("commands.{name}: {error}"))?;
+            super::command::validate_argv(argv)
+                .map_err(|error| format!("commands.{name}: {error}"))?;
         }
-        Ok(Self { deny, commands: spec.commands.clone(), secrets: spec.secrets.clone() })
+        Ok(Self {
+            deny,
+            commands: spec.commands.clone(),
+            secrets: spec.secrets.clone(),
+        })
     }
 }
 
@@ -100,7 +107,10 @@ impl Shared {
 
     /// The egress rules as they are now.
     pub fn egress(&self) -> Egress {
-        Egress { settings: self.settings(), resolver: Arc::clone(&self.resolver) }
+        Egress {
+            settings: self.settings(),
+            resolver: Arc::clone(&self.resolver),
+        }
     }
 }
 
@@ -114,6 +124,8 @@ pub(super) struct Inner {
 pub struct Host {
     inner: Arc<Inner>,
     guests: Guests,
+    /// Runs for which there are file descriptors.
+    descriptors: u32,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -124,7 +136,8 @@ impl Host {
     /// What is missing or unsafe, in plain words: a folder, a thread, an engine.
     pub fn new(config: HostConfig) -> Result<Self, String> {
         let files = Files::open(&config.data_dir, &config.cache_dir)?;
-        let wasm = WasmEngine::new(config.max_in_flight, config.max_memory)?;
+        let descriptors = super::descriptors::raise();
+        let wasm = WasmEngine::new(config.max_in_flight.min(descriptors), config.max_memory)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(GUEST_THREADS)
             .thread_name("guest")
@@ -141,15 +154,20 @@ impl Host {
         };
         let catalogue = Catalogue::new(wasm, Compiler::new(config.compiler), files)?;
         Ok(Self {
-            inner: Arc::new(Inner { catalogue, shared: Arc::new(shared) }),
+            inner: Arc::new(Inner {
+                catalogue,
+                shared: Arc::new(shared),
+            }),
             guests,
+            descriptors,
             runtime: Mutex::new(Some(runtime)),
         })
     }
 
-    /// Runs that fit at the same time; beyond it a run ends as an engine fault.
+    /// Runs that fit at the same time, by memory mappings and file descriptors;
+    /// beyond it a run ends as an engine fault.
     pub fn capacity(&self) -> u32 {
-        self.inner.catalogue.wasm.capacity
+        self.inner.catalogue.wasm.capacity.min(self.descriptors)
     }
 
     /// The guests' runtime. A task spawned there calls [`Host::run_probe`]
@@ -175,7 +193,10 @@ impl Host {
         phase: impl Fn(InstallPhase) + Send + Sync + 'static,
     ) -> Result<Installed, InstallError> {
         let inner = Arc::clone(&self.inner);
-        self.guests.run(async move { inner.install(&bytes, &phase).await }).await.unwrap_or_else(|| Err(ended()))
+        self.guests
+            .run(async move { inner.install(&bytes, &phase).await })
+            .await
+            .unwrap_or_else(|| Err(ended()))
     }
 
     /// Loads a stored plugin, compiling it again where the cache does not have
@@ -205,7 +226,10 @@ impl Host {
 
     /// What a loaded plugin says of itself.
     pub fn describe(&self, digest: &Digest) -> Option<Installed> {
-        self.inner.catalogue.get(digest).map(|loaded| loaded.installed.clone())
+        self.inner
+            .catalogue
+            .get(digest)
+            .map(|loaded| loaded.installed.clone())
     }
 
     /// Every loaded plugin, by name.
@@ -231,7 +255,11 @@ impl Host {
     pub async fn run_action(&self, job: ActionJob) -> ActionOutcome {
         let (id, started) = (job.id, self.inner.shared.clock.now());
         let inner = Arc::clone(&self.inner);
-        match self.guests.run(async move { inner.run_action(job).await }).await {
+        match self
+            .guests
+            .run(async move { inner.run_action(job).await })
+            .await
+        {
             Some(outcome) => outcome,
             None => super::action::lost(id, started, self.inner.shared.clock.now()),
         }
@@ -257,7 +285,11 @@ impl Host {
     /// Sends a notification.
     pub async fn notify(&self, job: super::notifier::NotifyJob) -> super::notifier::NotifyOutcome {
         let inner = Arc::clone(&self.inner);
-        match self.guests.run(async move { inner.notify(job).await }).await {
+        match self
+            .guests
+            .run(async move { inner.notify(job).await })
+            .await
+        {
             Some(outcome) => outcome,
             None => Err(super::notifier::NotifyFailure::Fault(Fault::new(
                 FaultKind::Engine,
@@ -303,7 +335,10 @@ impl Inner {
         }
         let candidate = self.catalogue.prepare(bytes, phase).await?;
         phase(InstallPhase::Describing);
-        let manifest = self.describe(&candidate).await.map_err(InstallError::Describe)?;
+        let manifest = self
+            .describe(&candidate)
+            .await
+            .map_err(InstallError::Describe)?;
         self.catalogue.finish(candidate, manifest, bytes)
     }
 
@@ -323,7 +358,8 @@ impl Inner {
         let describing = async {
             let instance = candidate.pre.instantiate_async(&mut store).await?;
             super::types::check(&candidate.exports, &instance, &mut store)?;
-            let describe = instance.get_typed_func::<(), (Raw,)>(&mut store, candidate.exports.function(0)?)?;
+            let describe = instance
+                .get_typed_func::<(), (Raw,)>(&mut store, candidate.exports.function(0)?)?;
             describe.call_async(&mut store, ()).await
         };
         // WASI's waits know no deadline of ours.
@@ -339,7 +375,10 @@ impl Inner {
     /// A loaded plugin of a kind, or the fault that says what is wrong.
     pub fn plugin(&self, digest: &Digest, kind: Kind) -> Result<Arc<Loaded>, Fault> {
         let loaded = self.catalogue.get(digest).ok_or_else(|| {
-            Fault::new(FaultKind::Plugin, format!("the plugin {} is not loaded", short(digest)))
+            Fault::new(
+                FaultKind::Plugin,
+                format!("the plugin {} is not loaded", short(digest)),
+            )
         })?;
         if loaded.exports.kind != kind {
             return Err(Fault::new(
@@ -358,7 +397,11 @@ impl Inner {
     /// A store under a run's limits.
     pub fn store(&self, setup: RunSetup) -> Store<RunData> {
         let memory = setup.memory.min(self.catalogue.wasm.max_memory);
-        new_store(&self.catalogue.wasm.engine, &self.shared, RunSetup { memory, ..setup })
+        new_store(
+            &self.catalogue.wasm.engine,
+            &self.shared,
+            RunSetup { memory, ..setup },
+        )
     }
 }
 
@@ -393,6 +436,10 @@ pub(super) mod tests {
             clock: Arc::new(SystemClock),
         })
         .unwrap();
-        TestInner { inner: Arc::clone(&host.inner), _host: host, _dir: dir }
+        TestInner {
+            inner: Arc::clone(&host.inner),
+            _host: host,
+            _dir: dir,
+        }
     }
 }

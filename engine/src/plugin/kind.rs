@@ -7,7 +7,9 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex};
 
 /// The kinds of plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Probe,
@@ -52,14 +54,19 @@ pub(super) struct Exports {
 impl Exports {
     /// A function by its place in [`Kind::functions`].
     pub fn function(&self, place: usize) -> wasmtime::Result<&ComponentExportIndex> {
-        self.functions.get(place).ok_or_else(|| wasmtime::format_err!("the component lacks a function of its interface"))
+        self.functions
+            .get(place)
+            .ok_or_else(|| wasmtime::format_err!("the component lacks a function of its interface"))
     }
 }
 
 /// Finds the one kind that a component is.
 pub(super) fn exports(engine: &Engine, component: &Component) -> Result<Exports, String> {
     let ty = component.component_type();
-    let names: Vec<String> = ty.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    let names: Vec<String> = ty
+        .exports(engine)
+        .map(|(name, _)| name.to_owned())
+        .collect();
     let (kind, interface) = detect(names.iter().map(String::as_str))?;
     let instance = component
         .get_export_index(None, &interface)
@@ -68,9 +75,11 @@ pub(super) fn exports(engine: &Engine, component: &Component) -> Result<Exports,
         .functions()
         .iter()
         .map(|function| {
-            component.get_export_index(Some(&instance), *function).ok_or_else(|| {
-                format!("expected {interface} to export the function {function}, found none")
-            })
+            component
+                .get_export_index(Some(&instance), *function)
+                .ok_or_else(|| {
+                    format!("expected {interface} to export the function {function}, found none")
+                })
         })
         .collect::<Result<_, _>>()?;
     Ok(Exports { kind, functions })
@@ -83,9 +92,13 @@ fn detect<'a>(names: impl Iterator<Item = &'a str>) -> Result<(Kind, String), St
     for name in names {
         match interface(name, "bellwether:plugin/") {
             Some((interface, version)) => {
-                let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == interface);
+                let kind = Kind::ALL
+                    .into_iter()
+                    .find(|kind| kind.as_str() == interface);
                 match kind {
-                    Some(kind) if is_patch_of(version, "0.1.") => found.push((kind, name.to_owned())),
+                    Some(kind) if is_patch_of(version, "0.1.") => {
+                        found.push((kind, name.to_owned()))
+                    }
                     _ => others.push(name),
                 }
             }
@@ -99,7 +112,11 @@ fn detect<'a>(names: impl Iterator<Item = &'a str>) -> Result<(Kind, String), St
         [] => Err(format!("{expected}, found {}", others.join(", "))),
         several => Err(format!(
             "{expected}, found {}",
-            several.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(" and ")
+            several
+                .iter()
+                .map(|(_, name)| name.as_str())
+                .collect::<Vec<_>>()
+                .join(" and ")
         )),
     }
 }
@@ -136,9 +153,9 @@ fn interface<'a>(name: &'a str, package: &str) -> Option<(&'a str, &'a str)> {
 }
 
 fn is_patch_of(version: &str, minor: &str) -> bool {
-    version.strip_prefix(minor).is_some_and(|patch| {
-        !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit())
-    })
+    version
+        .strip_prefix(minor)
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -155,10 +172,19 @@ mod tests {
         let error = detect(&[]).unwrap_err();
         assert!(error.ends_with("found no exports"), "{error}");
         let error = detect(&["bellwether:plugin/probe@0.2.0"]).unwrap_err();
-        assert!(error.ends_with("found bellwether:plugin/probe@0.2.0"), "{error}");
-        let error =
-            detect(&["bellwether:plugin/probe@0.1.0", "bellwether:plugin/action@0.1.0"]).unwrap_err();
-        assert!(error.contains("probe@0.1.0 and bellwether:plugin/action@0.1.0"), "{error}");
+        assert!(
+            error.ends_with("found bellwether:plugin/probe@0.2.0"),
+            "{error}"
+        );
+        let error = detect(&[
+            "bellwether:plugin/probe@0.1.0",
+            "bellwether:plugin/action@0.1.0",
+        ])
+        .unwrap_err();
+        assert!(
+            error.contains("probe@0.1.0 and bellwether:plugin/action@0.1.0"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -26,7 +26,10 @@ impl RunLog {
         }
         let message = clip(message, MAX_BYTES - self.bytes);
         self.bytes += message.len();
-        self.lines.push(RunLogLine { level: level.to_owned(), message: message.to_owned() });
+        self.lines.push(RunLogLine {
+            level: level.to_owned(),
+            message: message.to_owned(),
+        });
     }
 
     /// The last line of level error or worse: a panic's message.

@@ -67,10 +67,19 @@ impl Manifest {
         }
         let config_schema = match serde_json::from_str::<serde_json::Value>(&raw.config_schema) {
             Ok(schema @ serde_json::Value::Object(_)) => schema,
-            Ok(_) => return Err("manifest.config-schema: expected a JSON object, found another JSON value".into()),
+            Ok(_) => {
+                return Err(
+                    "manifest.config-schema: expected a JSON object, found another JSON value"
+                        .into(),
+                );
+            }
             Err(error) => return Err(format!("manifest.config-schema: expected JSON: {error}")),
         };
-        if let Some(unknown) = raw.capabilities.iter().find(|c| !CAPABILITIES.contains(&c.as_str())) {
+        if let Some(unknown) = raw
+            .capabilities
+            .iter()
+            .find(|c| !CAPABILITIES.contains(&c.as_str()))
+        {
             return Err(format!(
                 "manifest.capabilities: expected {}, found {:?}",
                 CAPABILITIES.join(", "),
@@ -127,14 +136,21 @@ fn clip(text: &str) -> String {
 
 fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// True for a name that rules and charts can carry.
 pub(super) fn is_metric_name(name: &str) -> bool {
     name.len() <= 128
-        && name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b))
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b))
 }
 
 /// `major.minor.patch` with optional `-pre` and `+build`.
@@ -151,11 +167,14 @@ fn is_semver(version: &str) -> bool {
         None => (version, None),
     };
     let number = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+        !part.is_empty()
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
     };
     let identifiers = |text: &str| {
-        text.split('.')
-            .all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        text.split('.').all(|part| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
     };
     core.split('.').count() == 3
         && core.split('.').all(number)
@@ -185,7 +204,10 @@ mod tests {
     #[test]
     fn a_plain_manifest_is_taken() {
         let manifest = Manifest::check(raw()).unwrap();
-        assert_eq!((manifest.name.as_str(), &*manifest.metrics[0].name), ("disk-space", "used"));
+        assert_eq!(
+            (manifest.name.as_str(), &*manifest.metrics[0].name),
+            ("disk-space", "used")
+        );
     }
 
     #[test]
@@ -199,7 +221,9 @@ mod tests {
             ("manifest.summary", |m| m.summary = "two\nlines".into()),
             ("expected JSON", |m| m.config_schema = "{".into()),
             ("JSON object", |m| m.config_schema = "[]".into()),
-            ("manifest.capabilities", |m| m.capabilities = vec!["root".into()]),
+            ("manifest.capabilities", |m| {
+                m.capabilities = vec!["root".into()]
+            }),
             ("letters, digits", |m| m.metrics[0].name = "a b".into()),
             ("twice", |m| m.metrics.push(m.metrics[0].clone())),
         ];
@@ -216,7 +240,9 @@ mod tests {
         for good in ["0.0.1", "1.2.3-rc.1", "1.2.3+build.5", "1.2.3-a-b+c"] {
             assert!(is_semver(good), "{good}");
         }
-        for bad in ["", "1", "1.2", "1.2.3.4", "v1.2.3", "1.2.3-", "1.2.3+", "1.2.x"] {
+        for bad in [
+            "", "1", "1.2", "1.2.3.4", "v1.2.3", "1.2.3-", "1.2.3+", "1.2.x",
+        ] {
             assert!(!is_semver(bad), "{bad}");
         }
     }

@@ -14,6 +14,7 @@ mod cache;
 pub mod catalogue;
 mod command;
 pub mod compile;
+mod descriptors;
 pub mod digest;
 mod egress;
 pub mod engine;

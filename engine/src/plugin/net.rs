@@ -14,7 +14,10 @@ impl RunData {
     pub(super) fn net_grants(&mut self) -> Arc<NetGrants> {
         let node = self.node.as_ref().map(|node| node.address.as_str());
         let grants = &self.grants.net;
-        Arc::clone(self.net.get_or_insert_with(|| Arc::new(NetGrants::new(grants, node))))
+        Arc::clone(
+            self.net
+                .get_or_insert_with(|| Arc::new(NetGrants::new(grants, node))),
+        )
     }
 
     /// Writes a denial into the run's log.
@@ -26,37 +29,57 @@ impl RunData {
 
     /// Bytes of the target without the secrets that were sent to it.
     pub(super) fn redacted(&self, bytes: Vec<u8>) -> Vec<u8> {
-        if self.redactor.is_empty() { bytes } else { self.redactor.bytes(&bytes).into_owned() }
+        if self.redactor.is_empty() {
+            bytes
+        } else {
+            self.redactor.bytes(&bytes).into_owned()
+        }
     }
 
-    async fn secret_header(&mut self, name: &str, prefix: &str, secret: &str) -> Result<(http::HeaderName, http::HeaderValue), Error> {
+    async fn secret_header(
+        &mut self,
+        name: &str,
+        prefix: &str,
+        secret: &str,
+    ) -> Result<(http::HeaderName, http::HeaderValue), Error> {
         if !self.grants.secrets.iter().any(|granted| granted == secret) {
-            return Err(Error::Denied(format!("secrets {secret} is not granted; a grant would be secrets: [{secret}]")));
+            return Err(Error::Denied(format!(
+                "secrets {secret} is not granted; a grant would be secrets: [{secret}]"
+            )));
         }
         let settings = self.shared.settings();
-        let source = settings
-            .secrets
-            .get(secret)
-            .ok_or_else(|| Error::Invalid(format!("the secret {secret} is not configured under secrets")))?;
-        let value = super::secrets::read(source)
-            .await
-            .map_err(|error| Error::Invalid(format!("the secret {secret} cannot be read: {error}")))?;
+        let source = settings.secrets.get(secret).ok_or_else(|| {
+            Error::Invalid(format!(
+                "the secret {secret} is not configured under secrets"
+            ))
+        })?;
+        let value = super::secrets::read(source).await.map_err(|error| {
+            Error::Invalid(format!("the secret {secret} cannot be read: {error}"))
+        })?;
         self.redactor.add(&value);
         // The error must not show the value, so the text is made here.
-        let (name, mut value) = header(name, &format!("{prefix}{value}")).map_err(|error| match error {
-            Error::Invalid(text) if text.contains("characters") => {
-                Error::Invalid(format!("the secret {secret} has characters that headers cannot carry"))
-            }
-            error => error,
-        })?;
+        let (name, mut value) =
+            header(name, &format!("{prefix}{value}")).map_err(|error| match error {
+                Error::Invalid(text) if text.contains("characters") => Error::Invalid(format!(
+                    "the secret {secret} has characters that headers cannot carry"
+                )),
+                error => error,
+            })?;
         value.set_sensitive(true);
         Ok((name, value))
     }
 
-    async fn request(&mut self, request: &HttpRequest, progress: &Progress) -> Result<HttpResponse, Error> {
+    async fn request(
+        &mut self,
+        request: &HttpRequest,
+        progress: &Progress,
+    ) -> Result<HttpResponse, Error> {
         let mut secrets = Vec::with_capacity(request.secret_headers.len());
         for wanted in &request.secret_headers {
-            secrets.push(self.secret_header(&wanted.name, &wanted.prefix, &wanted.secret).await?);
+            secrets.push(
+                self.secret_header(&wanted.name, &wanted.prefix, &wanted.secret)
+                    .await?,
+            );
         }
         let client = Client {
             egress: self.shared.egress(),
@@ -80,9 +103,14 @@ impl RunData {
 }
 
 impl Host for RunData {
-    async fn http(&mut self, request: HttpRequest) -> wasmtime::Result<Result<HttpResponse, Error>> {
+    async fn http(
+        &mut self,
+        request: HttpRequest,
+    ) -> wasmtime::Result<Result<HttpResponse, Error>> {
         let (progress, waits) = (Progress::new(Phase::Resolve), self.waits);
-        let result = waits.on_target(&progress, self.request(&request, &progress)).await?;
+        let result = waits
+            .on_target(&progress, self.request(&request, &progress))
+            .await?;
         self.note_denial(result.as_ref().err());
         Ok(result)
     }

@@ -61,13 +61,25 @@ pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue
     let parsed = HeaderName::try_from(name)
         .map_err(|_| Error::Invalid(format!("expected a header name, found {name:?}")))?;
     // These frame the message; a guest that sets them could smuggle a second.
-    const FRAMING: [&str; 7] =
-        ["connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+    const FRAMING: [&str; 7] = [
+        "connection",
+        "content-length",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
     if FRAMING.contains(&parsed.as_str()) {
-        return Err(Error::Invalid(format!("the header {parsed} is set by the host")));
+        return Err(Error::Invalid(format!(
+            "the header {parsed} is set by the host"
+        )));
     }
-    let value = HeaderValue::try_from(value)
-        .map_err(|_| Error::Invalid(format!("the value of the header {parsed} has characters that headers cannot carry")))?;
+    let value = HeaderValue::try_from(value).map_err(|_| {
+        Error::Invalid(format!(
+            "the value of the header {parsed} has characters that headers cannot carry"
+        ))
+    })?;
     Ok((parsed, value))
 }
 
@@ -78,7 +90,10 @@ fn check(request: &HttpRequest, read_only: bool) -> Result<Checked, Error> {
         return Err(Error::Invalid("the method CONNECT makes no request".into()));
     }
     if read_only && method != Method::GET && method != Method::HEAD {
-        return Err(Error::Denied(format!("dry run: {method} {} was held back", request.url)));
+        return Err(Error::Denied(format!(
+            "dry run: {method} {} was held back",
+            request.url
+        )));
     }
     let mut headers = HeaderMap::with_capacity(request.headers.len() + 2);
     for given in &request.headers {
@@ -94,16 +109,23 @@ fn check(request: &HttpRequest, read_only: bool) -> Result<Checked, Error> {
 }
 
 fn parse_url(text: &str) -> Result<Url, Error> {
-    let url = Url::parse(text).map_err(|error| Error::Invalid(format!("expected a URL, found {text:?}: {error}")))?;
+    let url = Url::parse(text)
+        .map_err(|error| Error::Invalid(format!("expected a URL, found {text:?}: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(Error::Invalid(format!("expected an http or https URL, found {text:?}")));
+        return Err(Error::Invalid(format!(
+            "expected an http or https URL, found {text:?}"
+        )));
     }
     Ok(url)
 }
 
 impl Client {
     /// Runs a request and its redirects.
-    pub async fn run(&self, request: &HttpRequest, progress: &Progress) -> Result<HttpResponse, Error> {
+    pub async fn run(
+        &self,
+        request: &HttpRequest,
+        progress: &Progress,
+    ) -> Result<HttpResponse, Error> {
         let started = Instant::now();
         let mut checked = check(request, self.read_only)?;
         let origin = checked.url.origin();
@@ -114,12 +136,19 @@ impl Client {
             // not again once another one had a say in where the way leads.
             home &= checked.url.origin() == origin;
             if !home {
-                for name in [http::header::AUTHORIZATION, http::header::COOKIE, http::header::PROXY_AUTHORIZATION, http::header::HOST] {
+                for name in [
+                    http::header::AUTHORIZATION,
+                    http::header::COOKIE,
+                    http::header::PROXY_AUTHORIZATION,
+                    http::header::HOST,
+                ] {
                     checked.headers.remove(name);
                 }
             }
             let follow = request.max_redirects > 0;
-            let exchange = self.exchange(&checked, request, home, max_body, follow, progress).await?;
+            let exchange = self
+                .exchange(&checked, request, home, max_body, follow, progress)
+                .await?;
             match exchange {
                 Exchange::Done(mut response) => {
                     response.timings.total = micros(started.elapsed());
@@ -129,15 +158,20 @@ impl Client {
                     hops += 1;
                     let most = request.max_redirects.min(MAX_REDIRECTS);
                     if hops > most {
-                        return Err(Error::Protocol(format!("more than {most} redirects, the last to {location}")));
+                        return Err(Error::Protocol(format!(
+                            "more than {most} redirects, the last to {location}"
+                        )));
                     }
-                    let next = checked
-                        .url
-                        .join(&location)
-                        .map_err(|error| Error::Protocol(format!("redirects to {location:?}: {error}")))?;
-                    checked.url = parse_url(next.as_str())
-                        .map_err(|_| Error::Protocol(format!("redirects to {location:?}, which is no http or https URL")))?;
-                    let keeps_method = status == StatusCode::TEMPORARY_REDIRECT || status == StatusCode::PERMANENT_REDIRECT;
+                    let next = checked.url.join(&location).map_err(|error| {
+                        Error::Protocol(format!("redirects to {location:?}: {error}"))
+                    })?;
+                    checked.url = parse_url(next.as_str()).map_err(|_| {
+                        Error::Protocol(format!(
+                            "redirects to {location:?}, which is no http or https URL"
+                        ))
+                    })?;
+                    let keeps_method = status == StatusCode::TEMPORARY_REDIRECT
+                        || status == StatusCode::PERMANENT_REDIRECT;
                     if !keeps_method && checked.method != Method::HEAD {
                         checked.method = Method::GET;
                         checked.body = Bytes::new();
@@ -159,9 +193,14 @@ impl Client {
     ) -> Result<Exchange, Error> {
         let url = &checked.url;
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-            return Err(Error::Invalid(format!("expected a URL with a host, found {url}")));
+            return Err(Error::Invalid(format!(
+                "expected a URL with a host, found {url}"
+            )));
         };
-        let connected = self.egress.connect(&self.grants, host, port, self.until, progress).await?;
+        let connected = self
+            .egress
+            .connect(&self.grants, host, port, self.until, progress)
+            .await?;
         let mut timings = Timings {
             resolve: connected.resolve.map(micros),
             connect: Some(micros(connected.connect)),
@@ -173,7 +212,11 @@ impl Client {
         let peer = connected.peer.to_string();
         if url.scheme() == "http" {
             let io = connected.stream;
-            return self.over_http1(io, outgoing, url, peer, timings, None, max_body, follow, progress).await;
+            return self
+                .over_http1(
+                    io, outgoing, url, peer, timings, None, max_body, follow, progress,
+                )
+                .await;
         }
         progress.enter(Phase::TlsHandshake);
         let started = Instant::now();
@@ -186,16 +229,46 @@ impl Client {
             options
         });
         let options = if home { options } else { elsewhere.as_ref() };
-        let (stream, certificate) = self.tls.connect(connected.stream, host, options, &alpn).await?;
+        let (stream, certificate) = self
+            .tls
+            .connect(connected.stream, host, options, &alpn)
+            .await?;
         timings.tls = Some(micros(started.elapsed()));
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.over_http2(stream, outgoing, url, peer, timings, certificate, max_body, follow, progress).await
+            self.over_http2(
+                stream,
+                outgoing,
+                url,
+                peer,
+                timings,
+                certificate,
+                max_body,
+                follow,
+                progress,
+            )
+            .await
         } else {
-            self.over_http1(stream, outgoing, url, peer, timings, certificate, max_body, follow, progress).await
+            self.over_http1(
+                stream,
+                outgoing,
+                url,
+                peer,
+                timings,
+                certificate,
+                max_body,
+                follow,
+                progress,
+            )
+            .await
         }
     }
 
-    fn outgoing(&self, checked: &Checked, home: bool, host: &str) -> Result<http::Request<Full<Bytes>>, Error> {
+    fn outgoing(
+        &self,
+        checked: &Checked,
+        home: bool,
+        host: &str,
+    ) -> Result<http::Request<Full<Bytes>>, Error> {
         let url = &checked.url;
         let mut outgoing = http::Request::new(Full::new(checked.body.clone()));
         *outgoing.method_mut() = checked.method.clone();
@@ -218,8 +291,11 @@ impl Client {
         if !headers.contains_key(http::header::ACCEPT) {
             headers.insert(http::header::ACCEPT, HeaderValue::from_static("*/*"));
         }
-        if !url.username().is_empty() && home && !headers.contains_key(http::header::AUTHORIZATION) {
-            return Err(Error::Invalid("credentials in the URL are not sent; use secret_headers".into()));
+        if !url.username().is_empty() && home && !headers.contains_key(http::header::AUTHORIZATION)
+        {
+            return Err(Error::Invalid(
+                "credentials in the URL are not sent; use secret_headers".into(),
+            ));
         }
         let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
         *outgoing.uri_mut() = target
@@ -228,7 +304,10 @@ impl Client {
         Ok(outgoing)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the state of one exchange, used twice")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the state of one exchange, used twice"
+    )]
     async fn over_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         io: S,
@@ -249,15 +328,32 @@ impl Client {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| http_error(&error))?;
-        let mut connection = Driver { connection: pin!(connection), done: false };
+        let mut connection = Driver {
+            connection: pin!(connection),
+            done: false,
+        };
         progress.enter(Phase::FirstByte);
         let started = Instant::now();
-        let answer = connection.drive(sender.send_request(outgoing)).await.map_err(|error| http_error(&error))?;
-        let seen = Seen { url, peer, timings, certificate, max_body, follow, started };
+        let answer = connection
+            .drive(sender.send_request(outgoing))
+            .await
+            .map_err(|error| http_error(&error))?;
+        let seen = Seen {
+            url,
+            peer,
+            timings,
+            certificate,
+            max_body,
+            follow,
+            started,
+        };
         connection.drive(seen.read(answer, progress)).await
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the state of one exchange, used twice")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the state of one exchange, used twice"
+    )]
     async fn over_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         io: S,
@@ -278,17 +374,32 @@ impl Client {
         parts.path_and_query = outgoing.uri().path_and_query().cloned();
         *outgoing.uri_mut() = http::Uri::from_parts(parts)
             .map_err(|_| Error::Invalid(format!("the address {url} cannot be sent over HTTP/2")))?;
-        let (mut sender, connection) = hyper::client::conn::http2::Builder::new(self.guests.clone())
-            .timer(TokioTimer::new())
-            .max_header_list_size(MAX_HEADERS_SIZE as u32)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(|error| http_error(&error))?;
-        let mut connection = Driver { connection: pin!(connection), done: false };
+        let (mut sender, connection) =
+            hyper::client::conn::http2::Builder::new(self.guests.clone())
+                .timer(TokioTimer::new())
+                .max_header_list_size(MAX_HEADERS_SIZE as u32)
+                .handshake(TokioIo::new(io))
+                .await
+                .map_err(|error| http_error(&error))?;
+        let mut connection = Driver {
+            connection: pin!(connection),
+            done: false,
+        };
         progress.enter(Phase::FirstByte);
         let started = Instant::now();
-        let answer = connection.drive(sender.send_request(outgoing)).await.map_err(|error| http_error(&error))?;
-        let seen = Seen { url, peer, timings, certificate, max_body, follow, started };
+        let answer = connection
+            .drive(sender.send_request(outgoing))
+            .await
+            .map_err(|error| http_error(&error))?;
+        let seen = Seen {
+            url,
+            peer,
+            timings,
+            certificate,
+            max_body,
+            follow,
+            started,
+        };
         connection.drive(seen.read(answer, progress)).await
     }
 }
@@ -310,11 +421,16 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    async fn read(mut self, answer: http::Response<Incoming>, progress: &Progress) -> Result<Exchange, Error> {
+    async fn read(
+        mut self,
+        answer: http::Response<Incoming>,
+        progress: &Progress,
+    ) -> Result<Exchange, Error> {
         self.timings.first_byte = Some(micros(self.started.elapsed()));
         progress.enter(Phase::Receive);
         let (head, mut body) = answer.into_parts();
-        if self.follow && is_redirect(head.status)
+        if self.follow
+            && is_redirect(head.status)
             && let Some(location) = head.headers.get(http::header::LOCATION)
         {
             let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
@@ -324,7 +440,9 @@ impl Seen<'_> {
         let mut truncated = false;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| http_error(&error))?;
-            let Ok(data) = frame.into_data() else { continue };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
             let room = self.max_body - kept.len();
             if data.len() > room {
                 kept.extend_from_slice(&data[..room]);
@@ -388,7 +506,10 @@ fn http_error(error: &hyper::Error) -> Error {
     if error.is_parse_too_large() {
         return Error::TooLarge(MAX_HEADERS_SIZE as u64);
     }
-    if let Some(io) = error.source().and_then(|source| source.downcast_ref::<std::io::Error>()) {
+    if let Some(io) = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+    {
         return io_error(io);
     }
     let text = match error.source() {

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 use wasmtime::component::Resource;
 
-use super::bindings::bellwether::plugin::net::{Certificate, Error, HostTcp, Phase, Timings, TlsOptions};
+use super::bindings::bellwether::plugin::net::{
+    Certificate, Error, HostTcp, Phase, Timings, TlsOptions,
+};
 use super::egress::io_error;
 use super::net_http::micros;
 use super::run::{Progress, RunData};
@@ -59,7 +61,11 @@ impl TcpConnection {
 
     /// Reads once into the buffer; false at the end of the stream.
     async fn fill(&mut self, room: usize, progress: &Progress) -> Result<bool, Error> {
-        progress.enter(if self.timings.first_byte.is_none() { Phase::FirstByte } else { Phase::Receive });
+        progress.enter(if self.timings.first_byte.is_none() {
+            Phase::FirstByte
+        } else {
+            Phase::Receive
+        });
         let waiting = Instant::now();
         let mut chunk = [0; 8 << 10];
         let most = room.min(chunk.len());
@@ -74,10 +80,17 @@ impl TcpConnection {
         Ok(count > 0)
     }
 
-    async fn read_until(&mut self, delimiter: &[u8], max: usize, progress: &Progress) -> Result<Vec<u8>, Error> {
+    async fn read_until(
+        &mut self,
+        delimiter: &[u8],
+        max: usize,
+        progress: &Progress,
+    ) -> Result<Vec<u8>, Error> {
         let mut searched = 0;
         loop {
-            let found = self.buffer[searched..].windows(delimiter.len()).position(|window| window == delimiter);
+            let found = self.buffer[searched..]
+                .windows(delimiter.len())
+                .position(|window| window == delimiter);
             if let Some(at) = found {
                 let end = searched + at + delimiter.len();
                 if end > max {
@@ -90,7 +103,10 @@ impl TcpConnection {
             }
             searched = (self.buffer.len() + 1).saturating_sub(delimiter.len());
             if !self.fill(max - self.buffer.len(), progress).await? {
-                return Err(Error::Closed(format!("after {} bytes, before the delimiter", self.buffer.len())));
+                return Err(Error::Closed(format!(
+                    "after {} bytes, before the delimiter",
+                    self.buffer.len()
+                )));
             }
         }
     }
@@ -126,7 +142,16 @@ impl RunData {
         };
         match tls {
             None => connection.stream = Stream::Plain(connected.stream),
-            Some(options) => upgrade(&self.shared.tls, &mut connection, connected.stream, options, progress).await?,
+            Some(options) => {
+                upgrade(
+                    &self.shared.tls,
+                    &mut connection,
+                    connected.stream,
+                    options,
+                    progress,
+                )
+                .await?
+            }
         }
         connection.took(None);
         Ok(connection)
@@ -142,7 +167,9 @@ async fn upgrade(
 ) -> Result<(), Error> {
     progress.enter(Phase::TlsHandshake);
     let started = Instant::now();
-    let (stream, certificate) = tls.connect(plain, &connection.host, Some(options), &[]).await?;
+    let (stream, certificate) = tls
+        .connect(plain, &connection.host, Some(options), &[])
+        .await?;
     connection.stream = Stream::Tls(Box::new(stream));
     connection.certificate = certificate;
     connection.timings.tls = Some(micros(started.elapsed()));
@@ -170,7 +197,11 @@ impl HostTcp for RunData {
         })
     }
 
-    async fn write(&mut self, connection: Resource<TcpConnection>, data: Vec<u8>) -> wasmtime::Result<Result<(), Error>> {
+    async fn write(
+        &mut self,
+        connection: Resource<TcpConnection>,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Result<(), Error>> {
         if self.dry_run {
             let error = Error::Denied("dry run: data for a TCP connection was held back".into());
             self.note_denial(Some(&error));
@@ -180,7 +211,10 @@ impl HostTcp for RunData {
         let connection = self.table.get_mut(&connection)?;
         let writing = async {
             let stream = connection.stream()?;
-            stream.write_all(&data).await.map_err(|error| io_error(&error))?;
+            stream
+                .write_all(&data)
+                .await
+                .map_err(|error| io_error(&error))?;
             stream.flush().await.map_err(|error| io_error(&error))?;
             connection.took(None);
             Ok(())
@@ -188,10 +222,16 @@ impl HostTcp for RunData {
         waits.on_target(&progress, writing).await
     }
 
-    async fn read(&mut self, connection: Resource<TcpConnection>, max: u32) -> wasmtime::Result<Result<Vec<u8>, Error>> {
+    async fn read(
+        &mut self,
+        connection: Resource<TcpConnection>,
+        max: u32,
+    ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
         let max = (max as usize).min(MAX_READ);
         if max == 0 {
-            return Ok(Err(Error::Invalid("expected to read at least one byte, found max 0".into())));
+            return Ok(Err(Error::Invalid(
+                "expected to read at least one byte, found max 0".into(),
+            )));
         }
         let (progress, waits) = (Progress::new(Phase::Receive), self.waits);
         let connection = self.table.get_mut(&connection)?;
@@ -214,7 +254,9 @@ impl HostTcp for RunData {
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
         let max = (max as usize).min(MAX_READ);
         if delimiter.is_empty() || delimiter.len() > 256 || max == 0 {
-            return Ok(Err(Error::Invalid("expected a delimiter of 1 to 256 bytes and max of at least 1".into())));
+            return Ok(Err(Error::Invalid(
+                "expected a delimiter of 1 to 256 bytes and max of at least 1".into(),
+            )));
         }
         let (progress, waits) = (Progress::new(Phase::Receive), self.waits);
         let connection = self.table.get_mut(&connection)?;
@@ -232,7 +274,9 @@ impl HostTcp for RunData {
         // Out of the table and back, so that the upgrade can borrow the run.
         let connection = self.table.get_mut(&resource)?;
         if !connection.buffer.is_empty() {
-            return Ok(Err(Error::Protocol("the server sent data before the TLS handshake".into())));
+            return Ok(Err(Error::Protocol(
+                "the server sent data before the TLS handshake".into(),
+            )));
         }
         let plain = match std::mem::replace(&mut connection.stream, Stream::Broken) {
             Stream::Plain(stream) => stream,
@@ -267,7 +311,10 @@ impl HostTcp for RunData {
         Ok(self.table.get(&connection)?.peer.clone())
     }
 
-    async fn certificate(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<Option<Certificate>> {
+    async fn certificate(
+        &mut self,
+        connection: Resource<TcpConnection>,
+    ) -> wasmtime::Result<Option<Certificate>> {
         Ok(self.table.get(&connection)?.certificate.clone())
     }
 

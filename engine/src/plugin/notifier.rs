@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use wasmtime::component::{ComponentType, Lower, TypedFunc};
 
-use super::bindings::exports::bellwether::plugin::notifier::{Kind as WitKind, NotifyError, Receipt};
+use super::bindings::exports::bellwether::plugin::notifier::{
+    Kind as WitKind, NotifyError, Receipt,
+};
 use super::host::Inner;
 use super::kind::Kind;
 use super::log::clip;
@@ -56,7 +58,10 @@ pub struct NotifyJob {
 #[derive(Clone, Debug, PartialEq)]
 pub enum NotifyFailure {
     /// Worth another try, after that long if the receiver said so.
-    Retry { reason: String, after: Option<Duration> },
+    Retry {
+        reason: String,
+        after: Option<Duration>,
+    },
     /// Sending again would not help.
     Fail(String),
     /// The plugin or the engine failed.
@@ -96,7 +101,9 @@ pub(super) type NotifyResult = (Result<Receipt, NotifyError>,);
 impl Inner {
     /// Sends a notification to its end.
     pub async fn notify(&self, job: NotifyJob) -> NotifyOutcome {
-        let loaded = self.plugin(&job.plugin, Kind::Notifier).map_err(NotifyFailure::Fault)?;
+        let loaded = self
+            .plugin(&job.plugin, Kind::Notifier)
+            .map_err(NotifyFailure::Fault)?;
         let (now, length) = (self.shared.clock.now().micros(), job.limits.deadline());
         let mut store = self.store(RunSetup {
             timeout: job.limits.timeout,
@@ -123,7 +130,11 @@ impl Inner {
             text: &job.text,
             check: job.check.as_deref(),
             node: job.node.as_deref().map(NodeArg::new),
-            labels: job.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            labels: job
+                .labels
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect(),
             since: job.since.micros(),
             link: &job.link,
             config: &job.config,
@@ -139,14 +150,24 @@ impl Inner {
                 instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
             notify.call_async(&mut store, (notification,)).await
         };
-        let result = if loaded.uses_wasi { bounded(running, length).await } else { running.await };
+        let result = if loaded.uses_wasi {
+            bounded(running, length).await
+        } else {
+            running.await
+        };
         let data = store.into_data();
-        let text = |text: &str| data.redactor.text(one_line(clip(text, MAX_TEXT).to_owned()));
+        let text = |text: &str| {
+            data.redactor
+                .text(one_line(clip(text, MAX_TEXT).to_owned()))
+        };
         match result {
             Ok((Ok(receipt),)) => Ok(text(&receipt.id)),
             Ok((Err(NotifyError::Config(problem)),)) => {
                 let fault = config_fault(&problem);
-                Err(NotifyFailure::Fault(Fault { text: text(&fault.text), ..fault }))
+                Err(NotifyFailure::Fault(Fault {
+                    text: text(&fault.text),
+                    ..fault
+                }))
             }
             Ok((Err(NotifyError::Retry(retry)),)) => Err(NotifyFailure::Retry {
                 reason: text(&retry.reason),
@@ -154,10 +175,14 @@ impl Inner {
             }),
             Ok((Err(NotifyError::Fail(reason)),)) => Err(NotifyFailure::Fail(text(&reason))),
             Err(error) => Err(match classify(&error, &data) {
-                End::Target(phase) => {
-                    NotifyFailure::Retry { reason: format!("timed out in {}", phase_name(phase)), after: None }
-                }
-                End::Fault(fault) => NotifyFailure::Fault(Fault { text: text(&fault.text), ..fault }),
+                End::Target(phase) => NotifyFailure::Retry {
+                    reason: format!("timed out in {}", phase_name(phase)),
+                    after: None,
+                },
+                End::Fault(fault) => NotifyFailure::Fault(Fault {
+                    text: text(&fault.text),
+                    ..fault
+                }),
             }),
         }
     }

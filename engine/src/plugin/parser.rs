@@ -79,8 +79,10 @@ impl Inner {
         });
         let configuring = async {
             let instance = loaded.pre.instantiate_async(&mut store).await?;
-            let configure = instance
-                .get_typed_func::<(&str,), (Result<(), ParseError>,)>(&mut store, loaded.exports.function(1)?)?;
+            let configure = instance.get_typed_func::<(&str,), (Result<(), ParseError>,)>(
+                &mut store,
+                loaded.exports.function(1)?,
+            )?;
             let (result,) = configure.call_async(&mut store, (config,)).await?;
             Ok((instance, result))
         };
@@ -89,9 +91,19 @@ impl Inner {
             Ok((_, Err(error))) => return Err(parse_fault(error)),
             Err(error) => return Err(fault(&error, store.data())),
         };
-        let running = Running { store, instance, loaded, limits };
+        let running = Running {
+            store,
+            instance,
+            loaded,
+            limits,
+        };
         let guests = self.shared.guests.clone();
-        Ok(ParserInstance { running: parking_lot::Mutex::new(Some(running)), guests, batches: 0, bytes: 0 })
+        Ok(ParserInstance {
+            running: parking_lot::Mutex::new(Some(running)),
+            guests,
+            batches: 0,
+            bytes: 0,
+        })
     }
 }
 
@@ -116,7 +128,9 @@ impl ParserInstance {
 
     /// True when the caller should flush it and make a new one.
     pub fn should_recycle(&self) -> bool {
-        self.running.lock().is_none() || self.batches >= RECYCLE_BATCHES || self.bytes >= RECYCLE_BYTES
+        self.running.lock().is_none()
+            || self.batches >= RECYCLE_BATCHES
+            || self.bytes >= RECYCLE_BYTES
     }
 
     /// Runs one call on the guests' threads. The guest is used again unless it
@@ -128,7 +142,8 @@ impl ParserInstance {
             (running, result)
         };
         let (running, result) = self.guests.run(work).await.ok_or_else(dead)?;
-        if !matches!(&result, Err(fault) if !matches!(fault.kind, FaultKind::Failed | FaultKind::Config)) {
+        if !matches!(&result, Err(fault) if !matches!(fault.kind, FaultKind::Failed | FaultKind::Config))
+        {
             *self.running.get_mut() = Some(running);
         }
         result
@@ -149,7 +164,13 @@ impl SourceParser {
     /// Nothing of the guest runs yet. `config` is the source's configuration as
     /// JSON text.
     pub fn new(host: Arc<Host>, plugin: Digest, config: Arc<str>, limits: RunLimits) -> Self {
-        Self { host, plugin, config, limits, instance: None }
+        Self {
+            host,
+            plugin,
+            config,
+            limits,
+            instance: None,
+        }
     }
 }
 
@@ -172,13 +193,18 @@ impl LineParser for SourceParser {
     }
 
     fn should_recycle(&self) -> bool {
-        self.instance.as_ref().is_some_and(ParserInstance::should_recycle)
+        self.instance
+            .as_ref()
+            .is_some_and(ParserInstance::should_recycle)
     }
 
     async fn recycle(&mut self) -> Result<(), Fault> {
         // The old one first: its memory is free for the new one.
         self.instance = None;
-        let parser = self.host.new_parser(&self.plugin, Arc::clone(&self.config), self.limits.clone()).await?;
+        let parser = self
+            .host
+            .new_parser(&self.plugin, Arc::clone(&self.config), self.limits.clone())
+            .await?;
         self.instance = Some(parser);
         Ok(())
     }
@@ -191,7 +217,10 @@ enum Call {
 }
 
 fn dead() -> Fault {
-    Fault::new(FaultKind::Engine, "the parser instance has ended; make a new one")
+    Fault::new(
+        FaultKind::Engine,
+        "the parser instance has ended; make a new one",
+    )
 }
 
 impl Running {
@@ -223,7 +252,10 @@ impl Running {
             received: batch.received.micros(),
         };
         let running = async {
-            let parse = instance.get_typed_func::<(BatchArg<'_>,), Answer>(&mut *store, loaded.exports.function(2)?)?;
+            let parse = instance.get_typed_func::<(BatchArg<'_>,), Answer>(
+                &mut *store,
+                loaded.exports.function(2)?,
+            )?;
             parse.call_async(&mut *store, (argument,)).await
         };
         let result = bounded(running, length).await;
@@ -235,7 +267,8 @@ impl Running {
         let length = self.limits.deadline();
         let (store, instance, loaded) = (&mut self.store, &self.instance, &self.loaded);
         let running = async {
-            let flush = instance.get_typed_func::<(), Answer>(&mut *store, loaded.exports.function(3)?)?;
+            let flush =
+                instance.get_typed_func::<(), Answer>(&mut *store, loaded.exports.function(3)?)?;
             flush.call_async(&mut *store, ()).await
         };
         let result = bounded(running, length).await;
@@ -251,7 +284,10 @@ impl Running {
     ) -> Result<Parsed, Fault> {
         match result {
             Ok((Ok(records),)) => convert(records, text, lines, received).map_err(|what| {
-                Fault::new(FaultKind::Trap, format!("the parser broke the contract: {what}"))
+                Fault::new(
+                    FaultKind::Trap,
+                    format!("the parser broke the contract: {what}"),
+                )
             }),
             Ok((Err(error),)) => Err(parse_fault(error)),
             Err(error) => Err(fault(&error, self.store.data())),
@@ -269,41 +305,71 @@ fn parse_fault(error: ParseError) -> Fault {
 fn fault(error: &wasmtime::Error, data: &RunData) -> Fault {
     match classify(error, data) {
         End::Fault(fault) => fault,
-        End::Target(phase) => Fault::new(FaultKind::Deadline, format!("timed out in {}", phase_name(phase))),
+        End::Target(phase) => Fault::new(
+            FaultKind::Deadline,
+            format!("timed out in {}", phase_name(phase)),
+        ),
     }
 }
 
 /// Records of a guest's answer; every span and index is checked.
-fn convert(answer: Records, text: &str, lines: usize, received: Timestamp) -> Result<Parsed, String> {
+fn convert(
+    answer: Records,
+    text: &str,
+    lines: usize,
+    received: Timestamp,
+) -> Result<Parsed, String> {
     let most = lines.saturating_mul(MAX_RECORDS_PER_LINE).max(1_024);
     if answer.entries.len() > most {
-        return Err(format!("{} records from {lines} lines, at most {most} are taken", answer.entries.len()));
+        return Err(format!(
+            "{} records from {lines} lines, at most {most} are taken",
+            answer.entries.len()
+        ));
     }
     if answer.held as usize > lines {
         return Err(format!("{} lines held back of {lines}", answer.held));
     }
     let flushing = lines == 0;
     if let Some(line) = answer.unparsed.iter().find(|line| **line as usize >= lines) {
-        return Err(format!("the unparsed line {line} is not in a batch of {lines} lines"));
+        return Err(format!(
+            "the unparsed line {line} is not in a batch of {lines} lines"
+        ));
     }
     if answer.unparsed.len() > lines {
-        return Err(format!("{} unparsed lines of {lines}", answer.unparsed.len()));
+        return Err(format!(
+            "{} unparsed lines of {lines}",
+            answer.unparsed.len()
+        ));
     }
-    let names: Vec<Arc<str>> = answer.names.iter().map(|name| Arc::from(name.as_str())).collect();
+    let names: Vec<Arc<str>> = answer
+        .names
+        .iter()
+        .map(|name| Arc::from(name.as_str()))
+        .collect();
     let span = |span: Span| resolve(span, text, &answer.extra);
     let mut records = Vec::with_capacity(answer.entries.len());
     for entry in answer.entries {
         if !flushing && entry.line as usize >= lines {
-            return Err(format!("a record of line {}, which is not in a batch of {lines} lines", entry.line));
+            return Err(format!(
+                "a record of line {}, which is not in a batch of {lines} lines",
+                entry.line
+            ));
         }
         if entry.fields.len() > MAX_FIELDS {
-            return Err(format!("a record with {} fields, at most {MAX_FIELDS} are taken", entry.fields.len()));
+            return Err(format!(
+                "a record with {} fields, at most {MAX_FIELDS} are taken",
+                entry.fields.len()
+            ));
         }
         let mut fields = Vec::with_capacity(entry.fields.len());
         for field in entry.fields {
-            let name = names
-                .get(field.name as usize)
-                .ok_or_else(|| format!("the field name {} is not among {} names", field.name, names.len()))?;
+            let name = names.get(field.name as usize).ok_or_else(|| {
+                format!(
+                    "the field name {} is not among {} names",
+                    field.name,
+                    names.len()
+                )
+            })?;
             fields.push((Arc::clone(name), span(field.value)?.to_owned()));
         }
         records.push(ParsedRecord {
@@ -317,7 +383,11 @@ fn convert(answer: Records, text: &str, lines: usize, received: Timestamp) -> Re
             },
         });
     }
-    Ok(Parsed { records, unparsed: answer.unparsed, held: answer.held })
+    Ok(Parsed {
+        records,
+        unparsed: answer.unparsed,
+        held: answer.held,
+    })
 }
 
 /// The text of a span: in the batch's text, or behind it in `extra`.
@@ -326,10 +396,16 @@ fn resolve<'a>(span: Span, text: &'a str, extra: &'a str) -> Result<&'a str, Str
     let found = match start.checked_sub(text.len()) {
         None => text.get(start..end),
         // An empty span at the seam lies in both.
-        Some(from) => end.checked_sub(text.len()).and_then(|to| extra.get(from..to)),
+        Some(from) => end
+            .checked_sub(text.len())
+            .and_then(|to| extra.get(from..to)),
     };
     found.ok_or_else(|| {
-        format!("the span {start}..{end} does not lie within {} + {} bytes on character boundaries", text.len(), extra.len())
+        format!(
+            "the span {start}..{end} does not lie within {} + {} bytes on character boundaries",
+            text.len(),
+            extra.len()
+        )
     })
 }
 
@@ -359,7 +435,16 @@ mod tests {
         assert_eq!(at(2, 4), Ok("ä"));
         assert_eq!(at(4, 7), Ok("xyz"));
         assert_eq!(at(4, 4), Ok(""));
-        for (start, end) in [(2, 3), (3, 4), (2, 5), (3, 2), (6, 5), (4, 8), (8, 8), (u32::MAX, u32::MAX)] {
+        for (start, end) in [
+            (2, 3),
+            (3, 4),
+            (2, 5),
+            (3, 2),
+            (6, 5),
+            (4, 8),
+            (8, 8),
+            (u32::MAX, u32::MAX),
+        ] {
             assert!(at(start, end).is_err(), "{start}..{end}");
         }
     }

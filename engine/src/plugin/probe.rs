@@ -38,7 +38,11 @@ impl<'a> NodeArg<'a> {
         Self {
             name: &node.name,
             address: &node.address,
-            labels: node.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+            labels: node
+                .labels
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .collect(),
         }
     }
 }
@@ -72,10 +76,25 @@ impl Inner {
         let started = self.shared.clock.now();
         let ended = match self.plugin(&job.spec.plugin, Kind::Probe) {
             Ok(loaded) => self.check(&loaded, &job, started.micros()).await,
-            Err(fault) => Ended { verdict: Err(fault), state_writes: Vec::new(), log: Vec::new() },
+            Err(fault) => Ended {
+                verdict: Err(fault),
+                state_writes: Vec::new(),
+                log: Vec::new(),
+            },
         };
-        let Ended { verdict, state_writes, log } = ended;
-        Outcome { job, started, finished: self.shared.clock.now(), verdict, state_writes, log }
+        let Ended {
+            verdict,
+            state_writes,
+            log,
+        } = ended;
+        Outcome {
+            job,
+            started,
+            finished: self.shared.clock.now(),
+            verdict,
+            state_writes,
+            log,
+        }
     }
 
     /// The outcome of a run whose task is gone.
@@ -85,7 +104,10 @@ impl Inner {
             job,
             started: now,
             finished: now,
-            verdict: Err(Fault::new(FaultKind::Engine, "the run was lost: the plugin host ended or panicked")),
+            verdict: Err(Fault::new(
+                FaultKind::Engine,
+                "the run was lost: the plugin host ended or panicked",
+            )),
             state_writes: Vec::new(),
             log: Vec::new(),
         }
@@ -93,8 +115,14 @@ impl Inner {
 
     /// What wasmtime alone takes, for the benchmark.
     pub async fn bare_runs(&self, digest: &Digest, runs: usize) -> wasmtime::Result<Vec<Duration>> {
-        let Ok(loaded) = self.plugin(digest, Kind::Probe) else { return Ok(Vec::new()) };
-        let node = NodeInfo { name: "n".into(), address: "127.0.0.1".into(), labels: Default::default() };
+        let Ok(loaded) = self.plugin(digest, Kind::Probe) else {
+            return Ok(Vec::new());
+        };
+        let node = NodeInfo {
+            name: "n".into(),
+            address: "127.0.0.1".into(),
+            labels: Default::default(),
+        };
         let mut times = Vec::with_capacity(runs);
         for _ in 0..runs {
             let setup = RunSetup {
@@ -160,7 +188,11 @@ impl Inner {
                 instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
             check.call_async(&mut store, (request,)).await
         };
-        let result = if loaded.uses_wasi { bounded(running, length).await } else { running.await };
+        let result = if loaded.uses_wasi {
+            bounded(running, length).await
+        } else {
+            running.await
+        };
         let mut data = store.into_data();
         data.collect_output();
         let verdict = match result {
@@ -172,10 +204,18 @@ impl Inner {
             },
         };
         let redactor = data.redactor;
-        let verdict = if redactor.is_empty() { verdict } else { redacted(&redactor, verdict) };
+        let verdict = if redactor.is_empty() {
+            verdict
+        } else {
+            redacted(&redactor, verdict)
+        };
         Ended {
             // What a failed run wrote is not committed.
-            state_writes: if verdict.is_ok() { data.state.into_writes() } else { Vec::new() },
+            state_writes: if verdict.is_ok() {
+                data.state.into_writes()
+            } else {
+                Vec::new()
+            },
             log: data.log.finish(&redactor),
             verdict,
         }
@@ -213,11 +253,17 @@ pub(super) fn config_fault(problem: &wit::ConfigProblem) -> Fault {
         "" => String::new(),
         pointer => format!(" {}", clip(pointer, 256)),
     };
-    Fault::new(FaultKind::Config, format!("config{pointer}: {}", clip(&problem.message, MAX_FAULT)))
+    Fault::new(
+        FaultKind::Config,
+        format!("config{pointer}: {}", clip(&problem.message, MAX_FAULT)),
+    )
 }
 
 pub(super) fn denied_fault(what: &str) -> Fault {
-    Fault::new(FaultKind::Denied, format!("denied: {}", clip(what, MAX_FAULT)))
+    Fault::new(
+        FaultKind::Denied,
+        format!("denied: {}", clip(what, MAX_FAULT)),
+    )
 }
 
 fn redacted(redactor: &Redactor, verdict: Result<Report, Fault>) -> Result<Report, Fault> {
@@ -228,11 +274,17 @@ fn redacted(redactor: &Redactor, verdict: Result<Report, Fault>) -> Result<Repor
             metrics: report
                 .metrics
                 .into_iter()
-                .map(|metric| Metric { name: Arc::from(redactor.text(metric.name.to_string())), ..metric })
+                .map(|metric| Metric {
+                    name: Arc::from(redactor.text(metric.name.to_string())),
+                    ..metric
+                })
                 .collect(),
             ..report
         }),
-        Err(fault) => Err(Fault { text: redactor.text(fault.text), ..fault }),
+        Err(fault) => Err(Fault {
+            text: redactor.text(fault.text),
+            ..fault
+        }),
     }
 }
 
@@ -251,7 +303,9 @@ pub(super) fn check_size(summary: &str, details: &str) -> Result<(), Fault> {
 /// One line without control characters.
 pub(super) fn one_line(text: String) -> String {
     if text.chars().any(char::is_control) {
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        text.chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect()
     } else {
         text
     }
@@ -261,7 +315,10 @@ pub(super) fn one_line(text: String) -> String {
 pub(super) fn lines(text: String) -> String {
     let bad = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.chars().any(bad) {
-        text.chars().filter(|c| *c != '\r').map(|c| if bad(c) { ' ' } else { c }).collect()
+        text.chars()
+            .filter(|c| *c != '\r')
+            .map(|c| if bad(c) { ' ' } else { c })
+            .collect()
     } else {
         text
     }
@@ -274,7 +331,10 @@ fn judge(report: WitReport, manifest: &Manifest, log: &mut RunLog) -> Result<Rep
     if report.metrics.len() > MAX_METRICS {
         return Err(Fault::new(
             FaultKind::Limit,
-            format!("output: the report has {} metrics, the limit is {MAX_METRICS}", report.metrics.len()),
+            format!(
+                "output: the report has {} metrics, the limit is {MAX_METRICS}",
+                report.metrics.len()
+            ),
         ));
     }
     let (mut not_finite, mut unusable) = (0, 0);
@@ -286,7 +346,11 @@ fn judge(report: WitReport, manifest: &Manifest, log: &mut RunLog) -> Result<Rep
             continue;
         }
         // Names from the manifest are checked and shared already.
-        let name = match manifest.metrics.iter().find(|spec| *spec.name == *metric.name) {
+        let name = match manifest
+            .metrics
+            .iter()
+            .find(|spec| *spec.name == *metric.name)
+        {
             Some(spec) => Arc::clone(&spec.name),
             None if is_metric_name(&metric.name) => Arc::from(metric.name),
             None => {
@@ -298,13 +362,24 @@ fn judge(report: WitReport, manifest: &Manifest, log: &mut RunLog) -> Result<Rep
             unusable += 1;
             continue;
         }
-        metrics.push(Metric { name, value: metric.value });
+        metrics.push(Metric {
+            name,
+            value: metric.value,
+        });
     }
     if not_finite > 0 {
-        log.push("warning", &format!("{not_finite} metrics were dropped: not a finite number"));
+        log.push(
+            "warning",
+            &format!("{not_finite} metrics were dropped: not a finite number"),
+        );
     }
     if unusable > 0 {
-        log.push("warning", &format!("{unusable} metrics were dropped: a wrong name, or one that was there already"));
+        log.push(
+            "warning",
+            &format!(
+                "{unusable} metrics were dropped: a wrong name, or one that was there already"
+            ),
+        );
     }
     Ok(Report {
         state: match report.state {

@@ -43,7 +43,9 @@ impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
         Box::pin(async move {
             let answer = self.resolver().await?.lookup_ip(name).await;
-            answer.map(|lookup| lookup.iter().collect()).map_err(|error| error.to_string())
+            answer
+                .map(|lookup| lookup.iter().collect())
+                .map_err(|error| error.to_string())
         })
     }
 }

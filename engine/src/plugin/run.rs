@@ -8,13 +8,15 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{
+    Engine, PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace,
+};
 
 use super::bindings::bellwether::plugin::net::{Error as NetError, Phase};
 use super::grants::NetGrants;
@@ -41,6 +43,8 @@ pub(super) enum Stop {
     Target(Phase),
     /// The deadline struck while the run waited on something else.
     Waiting(&'static str, Duration),
+    /// The engine's own machine had no room: nothing is known of the target.
+    Host(String),
     /// The deadline struck while the run waited in WASI: on its target if it
     /// has a socket, else on nothing.
     Wasi(Duration),
@@ -49,11 +53,22 @@ pub(super) enum Stop {
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Stop::Deadline(after) => write!(f, "computed beyond its deadline of {} ms", after.as_millis()),
+            Stop::Deadline(after) => write!(
+                f,
+                "computed beyond its deadline of {} ms",
+                after.as_millis()
+            ),
             Stop::Target(phase) => write!(f, "timed out in {}", phase_name(*phase)),
-            Stop::Wasi(after) => write!(f, "waited beyond its deadline of {} ms", after.as_millis()),
+            Stop::Host(what) => f.write_str(what),
+            Stop::Wasi(after) => {
+                write!(f, "waited beyond its deadline of {} ms", after.as_millis())
+            }
             Stop::Waiting(what, after) => {
-                write!(f, "waited for {what} beyond its deadline of {} ms", after.as_millis())
+                write!(
+                    f,
+                    "waited for {what} beyond its deadline of {} ms",
+                    after.as_millis()
+                )
             }
         }
     }
@@ -73,25 +88,68 @@ pub(super) fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-const PHASES: [Phase; 6] =
-    [Phase::Resolve, Phase::Connect, Phase::TlsHandshake, Phase::Send, Phase::FirstByte, Phase::Receive];
+const PHASES: [Phase; 6] = [
+    Phase::Resolve,
+    Phase::Connect,
+    Phase::TlsHandshake,
+    Phase::Send,
+    Phase::FirstByte,
+    Phase::Receive,
+];
 
 /// Where a host call on the target is, readable after it was given up.
 #[derive(Debug)]
-pub(super) struct Progress(AtomicU8);
+pub(super) struct Progress {
+    phase: AtomicU8,
+    /// Why the engine itself could not go on.
+    fault: OnceLock<String>,
+}
 
 impl Progress {
     pub fn new(phase: Phase) -> Self {
-        Self(AtomicU8::new(phase as u8))
+        Self {
+            phase: AtomicU8::new(phase as u8),
+            fault: OnceLock::new(),
+        }
     }
 
     pub fn enter(&self, phase: Phase) {
-        self.0.store(phase as u8, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     pub fn phase(&self) -> Phase {
-        PHASES.get(usize::from(self.0.load(Ordering::Relaxed))).copied().unwrap_or(Phase::Receive)
+        PHASES
+            .get(usize::from(self.phase.load(Ordering::Relaxed)))
+            .copied()
+            .unwrap_or(Phase::Receive)
     }
+
+    /// Notes an I/O error that is the engine's own and not the target's. The
+    /// wait then ends the run as a fault, whatever else it says.
+    pub fn note(&self, error: &std::io::Error) {
+        if let Some(what) = own_trouble(error) {
+            // The first one is the cause of the others.
+            let _ = self.fault.set(format!("{what} ({error})"));
+        }
+    }
+}
+
+/// What the engine's machine lacks, where an error says that. Errors of
+/// connect(2) and socket(2) that a target cannot cause.
+fn own_trouble(error: &std::io::Error) -> Option<&'static str> {
+    use rustix::io::Errno;
+    let trouble = match Errno::from_raw_os_error(error.raw_os_error()?) {
+        Errno::MFILE => {
+            "the engine has too many open files: raise its limit (LimitNOFILE, ulimit -n) or lower engine.max_in_flight"
+        }
+        Errno::NFILE => "the engine's machine has too many open files: raise fs.file-max",
+        Errno::NOBUFS | Errno::NOMEM => "the engine's machine has no memory for another socket",
+        Errno::ADDRNOTAVAIL | Errno::AGAIN => {
+            "the engine's machine has no free local port left: widen net.ipv4.ip_local_port_range or check less often"
+        }
+        _ => return None,
+    };
+    Some(trouble)
 }
 
 /// The bounds of waiting in one run.
@@ -114,7 +172,10 @@ impl Waits {
     ) -> wasmtime::Result<Result<T, NetError>> {
         let own = Instant::now() + self.timeout;
         match tokio::time::timeout_at(own.min(self.deadline), wait).await {
-            Ok(result) => Ok(result),
+            Ok(result) => match progress.fault.get() {
+                Some(fault) if result.is_err() => Err(Stop::Host(fault.clone()).into()),
+                _ => Ok(result),
+            },
             Err(_) if own < self.deadline => Ok(Err(NetError::Timeout(progress.phase()))),
             Err(_) => Err(Stop::Target(progress.phase()).into()),
         }
@@ -132,16 +193,28 @@ pub(super) struct Limiter {
 
 impl Limiter {
     fn new(memory: u64) -> Self {
-        Self { memory: usize::try_from(memory).unwrap_or(usize::MAX), used: 0, refused: None }
+        Self {
+            memory: usize::try_from(memory).unwrap_or(usize::MAX),
+            used: 0,
+            refused: None,
+        }
     }
 }
 
 impl ResourceLimiter for Limiter {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let wanted = self.used.saturating_add(desired.saturating_sub(current));
         if wanted > self.memory {
             self.refused.get_or_insert_with(|| {
-                format!("memory: wanted {wanted} bytes, the limit is {} (limits.memory)", self.memory)
+                format!(
+                    "memory: wanted {wanted} bytes, the limit is {} (limits.memory)",
+                    self.memory
+                )
             });
             return Ok(false);
         }
@@ -149,10 +222,18 @@ impl ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if desired > super::engine::MAX_TABLE_ELEMENTS {
             self.refused.get_or_insert_with(|| {
-                format!("table: wanted {desired} elements, the limit is {}", super::engine::MAX_TABLE_ELEMENTS)
+                format!(
+                    "table: wanted {desired} elements, the limit is {}",
+                    super::engine::MAX_TABLE_ELEMENTS
+                )
             });
             return Ok(false);
         }
@@ -268,10 +349,12 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return match stop {
             Stop::Target(phase) => End::Target(*phase),
+            Stop::Host(what) => End::Fault(Fault::new(FaultKind::Engine, what.clone())),
             Stop::Wasi(_) if data.has_socket() => End::Target(Phase::Receive),
-            Stop::Deadline(_) | Stop::Waiting(..) | Stop::Wasi(_) => {
-                End::Fault(Fault::new(FaultKind::Deadline, format!("the plugin {stop}{}", frames(error))))
-            }
+            Stop::Deadline(_) | Stop::Waiting(..) | Stop::Wasi(_) => End::Fault(Fault::new(
+                FaultKind::Deadline,
+                format!("the plugin {stop}{}", frames(error)),
+            )),
         };
     }
     if let Some(refused) = &data.limiter.refused {
@@ -280,13 +363,18 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
     if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
         return End::Fault(Fault::new(
             FaultKind::Engine,
-            format!("too many runs in flight: {full}; lower engine.max_in_flight or raise vm.max_map_count"),
+            format!(
+                "too many runs in flight: {full}; lower engine.max_in_flight or raise vm.max_map_count"
+            ),
         ));
     }
     if let Some(exit) = error.downcast_ref::<wasmtime_wasi::I32Exit>() {
         return End::Fault(Fault::new(
             FaultKind::Trap,
-            format!("the plugin ended its program with exit code {} instead of answering", exit.0),
+            format!(
+                "the plugin ended its program with exit code {} instead of answering",
+                exit.0
+            ),
         ));
     }
     if let Some(trap) = error.downcast_ref::<Trap>() {
@@ -295,8 +383,15 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
             Trap::UnreachableCodeReached => "the plugin gave up (unreachable)".to_owned(),
             trap => trap.to_string(),
         };
-        let said = data.log.last_error().map(|text| format!(": {text}")).unwrap_or_default();
-        return End::Fault(Fault::new(FaultKind::Trap, format!("{what}{said}{}", frames(error))));
+        let said = data
+            .log
+            .last_error()
+            .map(|text| format!(": {text}"))
+            .unwrap_or_default();
+        return End::Fault(Fault::new(
+            FaultKind::Trap,
+            format!("{what}{said}{}", frames(error)),
+        ));
     }
     let root = error.root_cause().to_string();
     if root.contains("fuel allocated for hostcalls") {
@@ -313,11 +408,15 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
 
 /// The first named frames of the guest's stack.
 fn frames(error: &wasmtime::Error) -> String {
-    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else { return String::new() };
+    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else {
+        return String::new();
+    };
     let mut text = String::new();
     for frame in trace.frames() {
         let symbol = frame.symbols().first();
-        let Some(name) = symbol.and_then(|s| s.name()).or_else(|| frame.func_name()) else { continue };
+        let Some(name) = symbol.and_then(|s| s.name()).or_else(|| frame.func_name()) else {
+            continue;
+        };
         // Machinery of panics says nothing about the plugin.
         let name = rustc_demangle_short(name);
         if text.matches(" < ").count() >= 3 {
@@ -326,7 +425,10 @@ fn frames(error: &wasmtime::Error) -> String {
         text.push_str(if text.is_empty() { " at " } else { " < " });
         text.extend(name.chars().take(100));
         if let Some((file, line)) = symbol.and_then(|s| Some((s.file()?, s.line()?))) {
-            text.push_str(&format!(" ({}:{line})", file.rsplit('/').next().unwrap_or(file)));
+            text.push_str(&format!(
+                " ({}:{line})",
+                file.rsplit('/').next().unwrap_or(file)
+            ));
         }
     }
     text
@@ -335,7 +437,9 @@ fn frames(error: &wasmtime::Error) -> String {
 /// A demangled Rust name without its hash.
 fn rustc_demangle_short(name: &str) -> &str {
     match name.rsplit_once("::h") {
-        Some((short, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => short,
+        Some((short, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            short
+        }
         _ => name,
     }
 }

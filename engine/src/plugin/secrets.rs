@@ -17,15 +17,28 @@ pub(super) async fn read(source: &SecretSource) -> Result<String, String> {
             .map_err(|_| format!("the environment variable {name} is not set or not UTF-8"))?,
         SecretSource::File(path) => {
             let cannot = |error: String| format!("the file {path} cannot be read: {error}");
-            let meta = tokio::fs::metadata(path).await.map_err(|error| cannot(error.to_string()))?;
+            let meta = tokio::fs::metadata(path)
+                .await
+                .map_err(|error| cannot(error.to_string()))?;
             if !meta.is_file() || meta.len() > MAX_SECRET {
-                return Err(cannot(format!("expected a file of at most {MAX_SECRET} bytes")));
+                return Err(cannot(format!(
+                    "expected a file of at most {MAX_SECRET} bytes"
+                )));
             }
-            let text = tokio::fs::read_to_string(path).await.map_err(|error| cannot(error.to_string()))?;
-            text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text)).unwrap_or(&text).to_owned()
+            let text = tokio::fs::read_to_string(path)
+                .await
+                .map_err(|error| cannot(error.to_string()))?;
+            text.strip_suffix('\n')
+                .map(|text| text.strip_suffix('\r').unwrap_or(text))
+                .unwrap_or(&text)
+                .to_owned()
         }
     };
-    if value.is_empty() { Err("it is empty".into()) } else { Ok(value) }
+    if value.is_empty() {
+        Err("it is empty".into())
+    } else {
+        Ok(value)
+    }
 }
 
 /// Secret values that a run has used.
@@ -75,7 +88,9 @@ impl Redactor {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 #[cfg(test)]

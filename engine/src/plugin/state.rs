@@ -21,7 +21,11 @@ pub(super) struct StateView {
 
 impl StateView {
     pub fn new(before: Option<Arc<PluginState>>, granted: bool) -> Self {
-        Self { before, writes: Vec::new(), granted }
+        Self {
+            before,
+            writes: Vec::new(),
+            granted,
+        }
     }
 
     fn get(&self, key: &str) -> Option<&StateEntry> {
@@ -77,7 +81,9 @@ impl StateView {
 
     fn check(&self, key: &str) -> Result<(), Error> {
         if !self.granted {
-            return Err(Error::Invalid("denied: `state` is not granted to this plugin".into()));
+            return Err(Error::Invalid(
+                "denied: `state` is not granted to this plugin".into(),
+            ));
         }
         if key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
             return Err(Error::Invalid(format!(
@@ -109,10 +115,18 @@ impl Host for RunData {
             return Ok(None);
         }
         let entry = self.state.get(&key);
-        Ok(entry.map(|entry| Entry { value: entry.value.clone(), version: entry.version }))
+        Ok(entry.map(|entry| Entry {
+            value: entry.value.clone(),
+            version: entry.version,
+        }))
     }
 
-    fn set(&mut self, key: String, value: Vec<u8>, expected: Option<u64>) -> wasmtime::Result<Result<u64, Error>> {
+    fn set(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        expected: Option<u64>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
         self.note_state_denial();
         Ok(self.state.set(key, value, expected))
     }
@@ -128,16 +142,28 @@ mod tests {
     use super::*;
 
     fn view(entries: &[(&str, &str)]) -> StateView {
-        let entry = |value: &str| StateEntry { value: value.into(), version: 1 };
-        let state = entries.iter().map(|(k, v)| ((*k).to_owned(), entry(v))).collect();
+        let entry = |value: &str| StateEntry {
+            value: value.into(),
+            version: 1,
+        };
+        let state = entries
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), entry(v)))
+            .collect();
         StateView::new(Some(Arc::new(PluginState(state))), true)
     }
 
     #[test]
     fn compare_and_swap() {
         let mut state = view(&[("a", "old")]);
-        assert!(matches!(state.set("a".into(), b"x".to_vec(), None), Err(Error::Conflict)));
-        assert!(matches!(state.set("b".into(), b"x".to_vec(), Some(1)), Err(Error::Conflict)));
+        assert!(matches!(
+            state.set("a".into(), b"x".to_vec(), None),
+            Err(Error::Conflict)
+        ));
+        assert!(matches!(
+            state.set("b".into(), b"x".to_vec(), Some(1)),
+            Err(Error::Conflict)
+        ));
         assert_eq!(state.set("a".into(), b"new".to_vec(), Some(1)).unwrap(), 2);
         assert_eq!(state.get("a").unwrap().value, b"new");
         state.delete("a".into(), 2).unwrap();
@@ -151,7 +177,10 @@ mod tests {
         let mut state = view(&[("a", "x")]);
         let most = QUOTA - 2 - 1;
         assert_eq!(state.set("b".into(), vec![0; most], None).unwrap(), 1);
-        assert!(matches!(state.set("c".into(), vec![], None), Err(Error::Quota(_))));
+        assert!(matches!(
+            state.set("c".into(), vec![], None),
+            Err(Error::Quota(_))
+        ));
         state.delete("a".into(), 1).unwrap();
         assert_eq!(state.set("c".into(), vec![0], None).unwrap(), 1);
     }

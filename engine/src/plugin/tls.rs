@@ -37,11 +37,17 @@ impl Tls {
     }
 
     fn config(&self, verify: bool, alpn: &[String]) -> Result<Arc<ClientConfig>, Error> {
-        let base = if verify { &self.verifying } else { &self.trusting };
+        let base = if verify {
+            &self.verifying
+        } else {
+            &self.trusting
+        };
         let base = match base.get() {
             Some(config) => config,
             None => {
-                let built = self.build(verify).map_err(|error| Error::Tls(error.to_string()))?;
+                let built = self
+                    .build(verify)
+                    .map_err(|error| Error::Tls(error.to_string()))?;
                 base.get_or_init(|| Arc::new(built))
             }
         };
@@ -54,7 +60,8 @@ impl Tls {
     }
 
     fn build(&self, verify: bool) -> Result<ClientConfig, rustls::Error> {
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider)).with_safe_default_protocol_versions()?;
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?;
         let mut config = if verify {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -65,7 +72,10 @@ impl Tls {
             builder.with_root_certificates(roots).with_no_client_auth()
         } else {
             let verifier = Arc::new(AnyCertificate(Arc::clone(&self.provider)));
-            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_no_client_auth()
         };
         // A resumed session would show no certificate and other timings.
         config.resumption = rustls::client::Resumption::disabled();
@@ -86,15 +96,29 @@ impl Tls {
             _ => default_alpn.iter().map(|name| (*name).to_owned()).collect(),
         };
         if alpn.iter().any(|name| name.is_empty() || name.len() > 255) || alpn.len() > 16 {
-            return Err(Error::Invalid("expected at most 16 ALPN protocols of 1 to 255 bytes".into()));
+            return Err(Error::Invalid(
+                "expected at most 16 ALPN protocols of 1 to 255 bytes".into(),
+            ));
         }
-        let name = options.and_then(|options| options.server_name.as_deref()).unwrap_or(host);
-        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        let name = options
+            .and_then(|options| options.server_name.as_deref())
+            .unwrap_or(host);
+        let bare = name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'))
+            .unwrap_or(name);
         let server = ServerName::try_from(bare.trim_end_matches('.').to_owned())
             .map_err(|_| Error::Invalid(format!("expected a server name, found {name:?}")))?;
         let connector = TlsConnector::from(self.config(verify, &alpn)?);
-        let stream = connector.connect(server, stream).await.map_err(|error| io_error(&error))?;
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| describe(chain.first()?));
+        let stream = connector
+            .connect(server, stream)
+            .await
+            .map_err(|error| io_error(&error))?;
+        let certificate = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| describe(chain.first()?));
         Ok((stream, certificate))
     }
 }
@@ -106,7 +130,15 @@ fn describe(der: &CertificateDer<'_>) -> Option<Certificate> {
         .subject_alternative_name()
         .ok()
         .flatten()
-        .map(|extension| extension.value.general_names.iter().filter_map(general_name).take(1_000).collect())
+        .map(|extension| {
+            extension
+                .value
+                .general_names
+                .iter()
+                .filter_map(general_name)
+                .take(1_000)
+                .collect()
+        })
         .unwrap_or_default();
     let validity = certificate.validity();
     Some(Certificate {
@@ -153,7 +185,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -162,7 +199,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -13,23 +13,44 @@ use super::probe::{CheckResult, RequestArg};
 use super::run::RunData;
 
 /// Fails where a function has another type than the contract says.
-pub(super) fn check(exports: &Exports, instance: &Instance, store: &mut Store<RunData>) -> wasmtime::Result<()> {
+pub(super) fn check(
+    exports: &Exports,
+    instance: &Instance,
+    store: &mut Store<RunData>,
+) -> wasmtime::Result<()> {
     instance.get_typed_func::<(), (Manifest,)>(&mut *store, exports.function(0)?)?;
     match exports.kind {
         Kind::Probe => {
-            instance.get_typed_func::<(RequestArg<'_>,), CheckResult>(&mut *store, exports.function(1)?)?;
+            instance.get_typed_func::<(RequestArg<'_>,), CheckResult>(
+                &mut *store,
+                exports.function(1)?,
+            )?;
         }
         Kind::LogParser => {
-            instance.get_typed_func::<(&str,), (Result<(), ParseError>,)>(&mut *store, exports.function(1)?)?;
-            instance
-                .get_typed_func::<(BatchArg<'_>,), (Result<Records, ParseError>,)>(&mut *store, exports.function(2)?)?;
-            instance.get_typed_func::<(), (Result<Records, ParseError>,)>(&mut *store, exports.function(3)?)?;
+            instance.get_typed_func::<(&str,), (Result<(), ParseError>,)>(
+                &mut *store,
+                exports.function(1)?,
+            )?;
+            instance.get_typed_func::<(BatchArg<'_>,), (Result<Records, ParseError>,)>(
+                &mut *store,
+                exports.function(2)?,
+            )?;
+            instance.get_typed_func::<(), (Result<Records, ParseError>,)>(
+                &mut *store,
+                exports.function(3)?,
+            )?;
         }
         Kind::Action => {
-            instance.get_typed_func::<(ContextArg<'_>,), RunResult>(&mut *store, exports.function(1)?)?;
+            instance.get_typed_func::<(ContextArg<'_>,), RunResult>(
+                &mut *store,
+                exports.function(1)?,
+            )?;
         }
         Kind::Notifier => {
-            instance.get_typed_func::<(NotificationArg<'_>,), NotifyResult>(&mut *store, exports.function(1)?)?;
+            instance.get_typed_func::<(NotificationArg<'_>,), NotifyResult>(
+                &mut *store,
+                exports.function(1)?,
+            )?;
         }
     }
     Ok(())

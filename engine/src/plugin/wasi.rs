@@ -40,7 +40,11 @@ impl Printed {
 }
 
 impl AsyncWrite for Printed {
-    fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.keep(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
@@ -133,21 +137,34 @@ fn build(grants: Arc<NetGrants>, egress: Egress) -> Box<Wasi> {
         .allow_ip_name_lookup(false)
         .socket_addr_check(check)
         .build();
-    Box::new(Wasi { ctx, stdout, stderr, used_socket })
+    Box::new(Wasi {
+        ctx,
+        stdout,
+        stderr,
+        used_socket,
+    })
 }
 
 impl RunData {
     /// True where the guest has a WASI socket.
     pub(super) fn has_socket(&self) -> bool {
-        self.wasi.0.as_ref().is_some_and(|wasi| wasi.used_socket.load(Ordering::Relaxed))
+        self.wasi
+            .0
+            .as_ref()
+            .is_some_and(|wasi| wasi.used_socket.load(Ordering::Relaxed))
     }
 
     /// Moves what the guest printed into the run's log.
     pub(super) fn collect_output(&mut self) {
-        let Some(wasi) = self.wasi.0.take() else { return };
+        let Some(wasi) = self.wasi.0.take() else {
+            return;
+        };
         for (level, printed) in [("info", &wasi.stdout), ("warning", &wasi.stderr)] {
             let bytes = std::mem::take(&mut *printed.0.lock());
-            for line in String::from_utf8_lossy(&bytes).lines().filter(|line| !line.is_empty()) {
+            for line in String::from_utf8_lossy(&bytes)
+                .lines()
+                .filter(|line| !line.is_empty())
+            {
                 self.log.push(level, line);
             }
         }
@@ -158,8 +175,14 @@ impl WasiView for RunData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let grants = self.net_grants();
         let shared = &self.shared;
-        let wasi = self.wasi.0.get_or_insert_with(|| build(grants, shared.egress()));
-        WasiCtxView { ctx: &mut wasi.ctx, table: &mut self.table }
+        let wasi = self
+            .wasi
+            .0
+            .get_or_insert_with(|| build(grants, shared.egress()));
+        WasiCtxView {
+            ctx: &mut wasi.ctx,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -187,7 +210,10 @@ mod tests {
             timeout: LENGTH,
             length: LENGTH,
             memory: 1 << 20,
-            grants: Arc::new(GrantsSpec { net: net.to_vec(), ..GrantsSpec::default() }),
+            grants: Arc::new(GrantsSpec {
+                net: net.to_vec(),
+                ..GrantsSpec::default()
+            }),
             node: None,
             state: None,
             dry_run: false,
@@ -200,9 +226,16 @@ mod tests {
         };
         let result = bounded(running, LENGTH).await;
         let mut data = store.into_data();
-        let result = result.map(|(n,)| n).map_err(|error| classify(&error, &data));
+        let result = result
+            .map(|(n,)| n)
+            .map_err(|error| classify(&error, &data));
         data.collect_output();
-        let log = data.log.finish(&Default::default()).into_iter().map(|line| line.message).collect();
+        let log = data
+            .log
+            .finish(&Default::default())
+            .into_iter()
+            .map(|line| line.message)
+            .collect();
         (result, log)
     }
 
@@ -236,9 +269,15 @@ mod tests {
             (func (export "run") (result u32) (canon lift (core func $i "run"))))"#
         );
         let (result, _) = run(&test, &text, &[]).await;
-        let Err(End::Fault(fault)) = result else { panic!("expected a fault, found {result:?}") };
+        let Err(End::Fault(fault)) = result else {
+            panic!("expected a fault, found {result:?}")
+        };
         assert_eq!(fault.kind, FaultKind::Deadline);
-        assert!(fault.text.contains("waited beyond its deadline of 200 ms"), "{}", fault.text);
+        assert!(
+            fault.text.contains("waited beyond its deadline of 200 ms"),
+            "{}",
+            fault.text
+        );
     }
 
     #[tokio::test]
@@ -378,8 +417,16 @@ mod tests {
         let (denied, _) = run(&test, &text, &[]).await;
         let (granted, _) = run(&test, &text, &[address.to_string()]).await;
         // Without a grant nobody came; with one somebody did.
-        let (_, peer) = tokio::time::timeout(LENGTH, listener.accept()).await.unwrap().unwrap();
+        let (_, peer) = tokio::time::timeout(LENGTH, listener.accept())
+            .await
+            .unwrap()
+            .unwrap();
         assert!(peer.ip().is_loopback());
-        assert!(tokio::time::timeout(LENGTH, listener.accept()).await.is_err(), "denied: {denied:?}, granted: {granted:?}");
+        assert!(
+            tokio::time::timeout(LENGTH, listener.accept())
+                .await
+                .is_err(),
+            "denied: {denied:?}, granted: {granted:?}"
+        );
     }
 }

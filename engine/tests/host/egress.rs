@@ -30,11 +30,21 @@ async fn the_node_s_literal_address_is_the_grant() {
     let host = host();
     let http = install(&host, "http").await;
     let server = ok_server().await;
-    let report = job(&http, json!({"url": format!("http://{server}/")})).net(&["node"]).report(&host).await;
+    let report = job(&http, json!({"url": format!("http://{server}/")}))
+        .net(&["node"])
+        .report(&host)
+        .await;
     assert_eq!(report.state, State::Ok, "{report:?}");
-    assert!(report.metrics.iter().any(|m| &*m.name == "status" && m.value == 200.0));
+    assert!(
+        report
+            .metrics
+            .iter()
+            .any(|m| &*m.name == "status" && m.value == 200.0)
+    );
 
-    let elsewhere = job(&http, json!({"url": format!("http://{server}/")})).node("127.0.0.2").net(&["node"]);
+    let elsewhere = job(&http, json!({"url": format!("http://{server}/")}))
+        .node("127.0.0.2")
+        .net(&["node"]);
     let fault = elsewhere.fault(&host).await;
     assert_eq!(fault.kind, FaultKind::Denied);
     assert!(fault.text.contains(&server.to_string()), "{}", fault.text);
@@ -47,25 +57,63 @@ async fn explicit_grants_open_what_they_name() {
     let server = ok_server().await;
     let port = server.port();
     let connect = |target: String, grants: &[&str]| {
-        job(&hostile, json!({"mode": "connect", "target": target})).node("node.example").net(grants)
+        job(&hostile, json!({"mode": "connect", "target": target}))
+            .node("node.example")
+            .net(grants)
     };
     for (target, grants, expected) in [
         (server.to_string(), vec![server.to_string()], "connected"),
-        (server.to_string(), vec![format!("127.0.0.0/8:{port}")], "connected"),
-        (server.to_string(), vec![format!("127.0.0.0/8:{}", port - 1)], "denied"),
+        (
+            server.to_string(),
+            vec![format!("127.0.0.0/8:{port}")],
+            "connected",
+        ),
+        (
+            server.to_string(),
+            vec![format!("127.0.0.0/8:{}", port - 1)],
+            "denied",
+        ),
         (server.to_string(), vec!["node".into()], "denied"),
         (server.to_string(), vec![], "denied"),
-        (format!("[::ffff:127.0.0.1]:{port}"), vec![server.to_string()], "connected"),
+        (
+            format!("[::ffff:127.0.0.1]:{port}"),
+            vec![server.to_string()],
+            "connected",
+        ),
         // A name never opens loopback, unless a network does.
-        (format!("app.example:{port}"), vec![format!("app.example:{port}")], "denied"),
-        (format!("app.example:{port}"), vec![format!("*.example:{port}")], "denied"),
-        (format!("app.example:{port}"), vec![format!("127.0.0.1:{port}")], "connected"),
-        (format!("app.example:{port}"), vec![format!("app.example:{port}"), format!("127.0.0.0/8:{port}")], "connected"),
-        (format!("other.example:{port}"), vec![format!("other.example:{port}")], "failed"),
+        (
+            format!("app.example:{port}"),
+            vec![format!("app.example:{port}")],
+            "denied",
+        ),
+        (
+            format!("app.example:{port}"),
+            vec![format!("*.example:{port}")],
+            "denied",
+        ),
+        (
+            format!("app.example:{port}"),
+            vec![format!("127.0.0.1:{port}")],
+            "connected",
+        ),
+        (
+            format!("app.example:{port}"),
+            vec![format!("app.example:{port}"), format!("127.0.0.0/8:{port}")],
+            "connected",
+        ),
+        (
+            format!("other.example:{port}"),
+            vec![format!("other.example:{port}")],
+            "failed",
+        ),
     ] {
         let grants: Vec<&str> = grants.iter().map(String::as_str).collect();
         let report = connect(target.clone(), &grants).report(&host).await;
-        assert!(report.summary.starts_with(expected), "{target} with {grants:?}: {}", report.summary);
+        assert!(
+            report.summary.starts_with(expected),
+            "{target} with {grants:?}: {}",
+            report.summary
+        );
     }
 }
 
@@ -92,12 +140,19 @@ async fn names_that_stand_for_local_addresses_are_denied_by_class() {
         ("zero.example", "unspecified"),
         ("multi.example", "multicast"),
     ] {
-        let report = job(&hostile, json!({"mode": "connect", "target": format!("{name}:80")}))
-            .node(name)
-            .net(&["node", "*.example:*"])
-            .report(&host)
-            .await;
-        assert!(report.summary.starts_with("denied") && report.summary.contains(class), "{name}: {}", report.summary);
+        let report = job(
+            &hostile,
+            json!({"mode": "connect", "target": format!("{name}:80")}),
+        )
+        .node(name)
+        .net(&["node", "*.example:*"])
+        .report(&host)
+        .await;
+        assert!(
+            report.summary.starts_with("denied") && report.summary.contains(class),
+            "{name}: {}",
+            report.summary
+        );
     }
 }
 
@@ -106,16 +161,33 @@ async fn deny_wins_and_changes_while_running() {
     let host = host();
     let hostile = install(&host, "testing/hostile").await;
     let server = ok_server().await;
-    let run = || job(&hostile, json!({"mode": "connect", "target": server.to_string()})).net(&["node", "0.0.0.0/0:*"]);
+    let run = || {
+        job(
+            &hostile,
+            json!({"mode": "connect", "target": server.to_string()}),
+        )
+        .net(&["node", "0.0.0.0/0:*"])
+    };
     assert_eq!(run().report(&host).await.summary, "connected");
     let mut spec = Spec::default();
     spec.egress.deny = vec!["127.0.0.0/8".into()];
     host.reconfigure(Settings::from_spec(&spec).unwrap());
     let outcome = run().run(&host).await;
     assert!(outcome.verdict.unwrap().summary.contains("egress.deny"));
-    assert!(outcome.log.iter().any(|line| line.message.starts_with("denied: net")), "{:?}", outcome.log);
+    assert!(
+        outcome
+            .log
+            .iter()
+            .any(|line| line.message.starts_with("denied: net")),
+        "{:?}",
+        outcome.log
+    );
     spec.egress.deny = vec!["127.0.0.0/33".into()];
-    assert!(Settings::from_spec(&spec).unwrap_err().contains("egress.deny[0]"));
+    assert!(
+        Settings::from_spec(&spec)
+            .unwrap_err()
+            .contains("egress.deny[0]")
+    );
 }
 
 #[tokio::test]
@@ -123,19 +195,44 @@ async fn refused_and_closed_are_reports() {
     let host = host();
     let http = install(&host, "http").await;
     let hostile = install(&host, "testing/hostile").await;
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let report = job(&http, json!({"url": format!("http://{closed}/")})).net(&["node"]).report(&host).await;
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let report = job(&http, json!({"url": format!("http://{closed}/")}))
+        .net(&["node"])
+        .report(&host)
+        .await;
     assert_eq!(report.state, State::Critical);
     assert!(report.summary.contains("refused"), "{}", report.summary);
 
     for (server, expected) in [
         (crate::support::http(|_| String::new()).await, "closed"),
-        (crate::support::http(|_| "SSH-2.0-OpenSSH\r\n\r\n".into()).await, "protocol"),
-        (crate::support::http(|_| format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(70 << 10))).await, "65536"),
+        (
+            crate::support::http(|_| "SSH-2.0-OpenSSH\r\n\r\n".into()).await,
+            "protocol",
+        ),
+        (
+            crate::support::http(|_| {
+                format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(70 << 10))
+            })
+            .await,
+            "65536",
+        ),
     ] {
-        let report =
-            job(&hostile, json!({"mode": "http-get", "target": format!("http://{server}/")})).net(&["node"]).report(&host).await;
-        assert!(report.summary.starts_with("failed") && report.summary.contains(expected), "{expected}: {}", report.summary);
+        let report = job(
+            &hostile,
+            json!({"mode": "http-get", "target": format!("http://{server}/")}),
+        )
+        .net(&["node"])
+        .report(&host)
+        .await;
+        assert!(
+            report.summary.starts_with("failed") && report.summary.contains(expected),
+            "{expected}: {}",
+            report.summary
+        );
     }
 }
 
@@ -153,18 +250,29 @@ async fn redirects_are_new_requests() {
     };
     let (inside, out) = (server.to_string(), outside.to_string());
     let report = get(&[&inside], 5).report(&host).await;
-    assert!(report.summary.starts_with("denied") && report.summary.contains(&out), "{}", report.summary);
+    assert!(
+        report.summary.starts_with("denied") && report.summary.contains(&out),
+        "{}",
+        report.summary
+    );
     let report = get(&[&inside, &out], 5).report(&host).await;
     assert!(report.summary.contains("200"), "{}", report.summary);
     let report = get(&[&inside], 0).report(&host).await;
     assert!(report.summary.contains("302"), "{}", report.summary);
 
     let around = http(|_| response("302 Found", "location: /again\r\n", "")).await;
-    let report = job(&hostile, json!({"mode": "http-get", "target": format!("http://{around}/"), "redirects": 3}))
-        .net(&["node"])
-        .report(&host)
-        .await;
-    assert!(report.summary.contains("more than 3 redirects"), "{}", report.summary);
+    let report = job(
+        &hostile,
+        json!({"mode": "http-get", "target": format!("http://{around}/"), "redirects": 3}),
+    )
+    .net(&["node"])
+    .report(&host)
+    .await;
+    assert!(
+        report.summary.contains("more than 3 redirects"),
+        "{}",
+        report.summary
+    );
 }
 
 #[tokio::test]
@@ -173,7 +281,10 @@ async fn secrets_go_to_their_origin_only_and_never_come_back() {
     let file = dir.path().join("token");
     std::fs::write(&file, "s3cret-value\n").unwrap();
     let host = host_with(|config| {
-        config.settings.secrets.insert("api-token".into(), SecretSource::File(file.display().to_string()));
+        config.settings.secrets.insert(
+            "api-token".into(),
+            SecretSource::File(file.display().to_string()),
+        );
     });
     let hostile = install(&host, "testing/hostile").await;
 
@@ -190,7 +301,11 @@ async fn secrets_go_to_their_origin_only_and_never_come_back() {
         seen.lock().unwrap().push(head.to_owned());
         // Echoes what it was sent.
         match head.contains("GET /echo") {
-            true => response("200 OK", "x-echo: s3cret-value\r\n", "you said s3cret-value"),
+            true => response(
+                "200 OK",
+                "x-echo: s3cret-value\r\n",
+                "you said s3cret-value",
+            ),
             false => response("302 Found", &to, ""),
         }
     })
@@ -205,7 +320,11 @@ async fn secrets_go_to_their_origin_only_and_never_come_back() {
             })
     };
     let report = get("/", false).report(&host).await;
-    assert!(report.summary.starts_with("denied: secrets api-token"), "{}", report.summary);
+    assert!(
+        report.summary.starts_with("denied: secrets api-token"),
+        "{}",
+        report.summary
+    );
     assert!(heads.lock().unwrap().is_empty());
 
     let report = get("/", true).report(&host).await;
@@ -225,7 +344,10 @@ async fn a_secret_does_not_come_back_by_way_of_another_origin() {
     let file = dir.path().join("token");
     std::fs::write(&file, "s3cret-value").unwrap();
     let host = host_with(|config| {
-        config.settings.secrets.insert("api-token".into(), SecretSource::File(file.display().to_string()));
+        config.settings.secrets.insert(
+            "api-token".into(),
+            SecretSource::File(file.display().to_string()),
+        );
     });
     let hostile = install(&host, "testing/hostile").await;
     let heads = Arc::new(Mutex::new(Vec::new()));
@@ -235,32 +357,56 @@ async fn a_secret_does_not_come_back_by_way_of_another_origin() {
         seen.lock().unwrap().push(head.to_owned());
         match head.contains("GET /leak") {
             true => response("200 OK", "", ""),
-            false => response("302 Found", &format!("location: {}\r\n", away.lock().unwrap()), ""),
+            false => response(
+                "302 Found",
+                &format!("location: {}\r\n", away.lock().unwrap()),
+                "",
+            ),
         }
     })
     .await;
-    let other = http(move |_| response("302 Found", &format!("location: http://{home}/leak\r\n"), "")).await;
+    let other = http(move |_| {
+        response(
+            "302 Found",
+            &format!("location: http://{home}/leak\r\n"),
+            "",
+        )
+    })
+    .await;
     *back.lock().unwrap() = format!("http://{other}/");
-    let report = job(&hostile, json!({"mode": "http-get", "target": format!("http://{home}/"), "secret": "api-token"}))
-        .net(&["node"])
-        .grants(|g| g.secrets.push("api-token".into()))
-        .report(&host)
-        .await;
+    let report = job(
+        &hostile,
+        json!({"mode": "http-get", "target": format!("http://{home}/"), "secret": "api-token"}),
+    )
+    .net(&["node"])
+    .grants(|g| g.secrets.push("api-token".into()))
+    .report(&host)
+    .await;
     assert!(report.summary.contains("200"), "{}", report.summary);
     let heads = heads.lock().unwrap();
-    assert!(heads[0].contains("s3cret") && !heads[1].contains("s3cret"), "{heads:?}");
+    assert!(
+        heads[0].contains("s3cret") && !heads[1].contains("s3cret"),
+        "{heads:?}"
+    );
 }
 
 #[tokio::test]
 async fn the_system_s_names_are_resolved_and_judged() {
     let host = host();
     let hostile = install(&host, "testing/hostile").await;
-    let report = job(&hostile, json!({"mode": "connect", "target": "localhost:80"}))
-        .node("localhost")
-        .net(&["node"])
-        .report(&host)
-        .await;
-    assert!(report.summary.starts_with("denied") && report.summary.contains("loopback"), "{}", report.summary);
+    let report = job(
+        &hostile,
+        json!({"mode": "connect", "target": "localhost:80"}),
+    )
+    .node("localhost")
+    .net(&["node"])
+    .report(&host)
+    .await;
+    assert!(
+        report.summary.starts_with("denied") && report.summary.contains("loopback"),
+        "{}",
+        report.summary
+    );
 }
 
 #[tokio::test]
@@ -269,11 +415,15 @@ async fn http2_is_spoken_where_it_is_offered() {
     let server = serve(move |stream| {
         let acceptor = acceptor.clone();
         async move {
-            let Ok(stream) = acceptor.accept(stream).await else { return };
-            let service = hyper::service::service_fn(|request: hyper::Request<hyper::body::Incoming>| async move {
-                let text = format!("{} over {:?}", request.uri().path(), request.version());
-                Ok::<_, std::convert::Infallible>(hyper::Response::new(text))
-            });
+            let Ok(stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let service = hyper::service::service_fn(
+                |request: hyper::Request<hyper::body::Incoming>| async move {
+                    let text = format!("{} over {:?}", request.uri().path(), request.version());
+                    Ok::<_, std::convert::Infallible>(hyper::Response::new(text))
+                },
+            );
             let _ = hyper::server::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new())
                 .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
                 .await;
@@ -282,7 +432,8 @@ async fn http2_is_spoken_where_it_is_offered() {
     .await;
     let host = host_with(|config| config.extra_roots = vec![certificate]);
     let http = install(&host, "http").await;
-    let config = json!({"url": format!("https://{server}/path"), "body_regex": "^/path over HTTP/2.0$"});
+    let config =
+        json!({"url": format!("https://{server}/path"), "body_regex": "^/path over HTTP/2.0$"});
     let report = job(&http, config).net(&["node"]).report(&host).await;
     assert_eq!(report.state, State::Ok, "{report:?}");
     assert!(report.details.contains("HTTP/2.0"), "{}", report.details);
@@ -292,7 +443,8 @@ type Certificate = rustls_pki_types::CertificateDer<'static>;
 
 /// A certificate of its own and the server's side of it.
 fn tls_acceptor(alpn: &[&[u8]]) -> (Certificate, tokio_rustls::TlsAcceptor) {
-    let key = rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+    let key =
+        rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
     let certificate = key.cert.der().clone();
     let secret = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -303,7 +455,10 @@ fn tls_acceptor(alpn: &[&[u8]]) -> (Certificate, tokio_rustls::TlsAcceptor) {
         .with_single_cert(vec![certificate.clone()], secret)
         .unwrap();
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
-    (certificate, tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+    (
+        certificate,
+        tokio_rustls::TlsAcceptor::from(Arc::new(config)),
+    )
 }
 
 /// A TLS server that answers one request a connection.
@@ -312,10 +467,14 @@ async fn tls_server() -> (SocketAddr, Certificate) {
     let address = serve(move |stream| {
         let acceptor = acceptor.clone();
         async move {
-            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await;
-            let _ = stream.write_all(response("200 OK", "", "over tls").as_bytes()).await;
+            let _ = stream
+                .write_all(response("200 OK", "", "over tls").as_bytes())
+                .await;
             let _ = stream.shutdown().await;
         }
     })
@@ -329,19 +488,41 @@ async fn tls_is_verified_unless_told_otherwise() {
     let host = host();
     let http = install(&host, "http").await;
     let url = format!("https://{server}/");
-    let report = job(&http, json!({"url": url})).net(&["node"]).report(&host).await;
+    let report = job(&http, json!({"url": url}))
+        .net(&["node"])
+        .report(&host)
+        .await;
     assert_eq!(report.state, State::Critical);
     assert!(report.summary.contains("certificate"), "{}", report.summary);
 
-    let report = job(&http, json!({"url": url, "verify_tls": false})).net(&["node"]).report(&host).await;
+    let report = job(&http, json!({"url": url, "verify_tls": false}))
+        .net(&["node"])
+        .report(&host)
+        .await;
     assert_eq!(report.state, State::Ok, "{report:?}");
-    assert!(report.metrics.iter().any(|m| &*m.name == "tls_ms"), "{report:?}");
-    assert!(report.metrics.iter().any(|m| &*m.name == "cert_days" && m.value > 100.0), "{report:?}");
-    assert!(report.details.contains("localhost, 127.0.0.1"), "{}", report.details);
+    assert!(
+        report.metrics.iter().any(|m| &*m.name == "tls_ms"),
+        "{report:?}"
+    );
+    assert!(
+        report
+            .metrics
+            .iter()
+            .any(|m| &*m.name == "cert_days" && m.value > 100.0),
+        "{report:?}"
+    );
+    assert!(
+        report.details.contains("localhost, 127.0.0.1"),
+        "{}",
+        report.details
+    );
 
     let trusting = host_with(|config| config.extra_roots = vec![certificate]);
     let http = install(&trusting, "http").await;
-    let report = job(&http, json!({"url": url})).net(&["node"]).report(&trusting).await;
+    let report = job(&http, json!({"url": url}))
+        .net(&["node"])
+        .report(&trusting)
+        .await;
     assert_eq!(report.state, State::Ok, "{report:?}");
 }
 
@@ -357,18 +538,31 @@ async fn tcp_speaks_and_times_out() {
         let _ = stream.write_all(b"250 fine\r\n").await;
     })
     .await;
-    let report = job(&tcp, json!({"port": server.port(), "expect": "220 "})).net(&["node"]).report(&host).await;
-    assert_eq!(report.state, State::Ok, "{report:?}");
-
-    let quiet = silent().await;
-    let report =
-        job(&tcp, json!({"port": quiet.port(), "expect": "220 "})).net(&["node"]).timeout(200).report(&host).await;
-    assert_eq!(report.state, State::Critical, "{report:?}");
-    assert!(report.summary.contains("first-byte"), "{}", report.summary);
-
-    let report = job(&hostile, json!({"mode": "many-connections", "target": quiet.to_string(), "amount": 1000}))
+    let report = job(&tcp, json!({"port": server.port(), "expect": "220 "}))
         .net(&["node"])
         .report(&host)
         .await;
-    assert!(report.summary.contains("too many open connections"), "{}", report.summary);
+    assert_eq!(report.state, State::Ok, "{report:?}");
+
+    let quiet = silent().await;
+    let report = job(&tcp, json!({"port": quiet.port(), "expect": "220 "}))
+        .net(&["node"])
+        .timeout(200)
+        .report(&host)
+        .await;
+    assert_eq!(report.state, State::Critical, "{report:?}");
+    assert!(report.summary.contains("first-byte"), "{}", report.summary);
+
+    let report = job(
+        &hostile,
+        json!({"mode": "many-connections", "target": quiet.to_string(), "amount": 1000}),
+    )
+    .net(&["node"])
+    .report(&host)
+    .await;
+    assert!(
+        report.summary.contains("too many open connections"),
+        "{}",
+        report.summary
+    );
 }

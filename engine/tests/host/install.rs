@@ -12,7 +12,9 @@ use crate::support::*;
 async fn refusal(bytes: Vec<u8>) -> String {
     let host = host();
     let error = host.install(bytes, |_| {}).await.unwrap_err();
-    let stored = std::fs::read_dir(host.dir.path().join("plugins")).unwrap().count();
+    let stored = std::fs::read_dir(host.dir.path().join("plugins"))
+        .unwrap()
+        .count();
     assert_eq!(stored, 0, "something was kept of a refused plugin");
     error.to_string()
 }
@@ -23,14 +25,28 @@ async fn a_plugin_is_described_stored_and_loaded_again() {
     let phases = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&phases);
     let bytes = plugin("testing/noop");
-    let installed = host.install(bytes.clone(), move |phase| seen.lock().unwrap().push(phase)).await.unwrap();
+    let installed = host
+        .install(bytes.clone(), move |phase| seen.lock().unwrap().push(phase))
+        .await
+        .unwrap();
     assert_eq!(
         *phases.lock().unwrap(),
-        [InstallPhase::Received, InstallPhase::Compiling, InstallPhase::Describing]
+        [
+            InstallPhase::Received,
+            InstallPhase::Compiling,
+            InstallPhase::Describing
+        ]
     );
-    assert_eq!((installed.kind, installed.manifest.name.as_str()), (Kind::Probe, "noop"));
+    assert_eq!(
+        (installed.kind, installed.manifest.name.as_str()),
+        (Kind::Probe, "noop")
+    );
     assert_eq!(installed.size, bytes.len() as u64);
-    let path = host.dir.path().join("plugins").join(format!("{}.wasm", installed.digest.0));
+    let path = host
+        .dir
+        .path()
+        .join("plugins")
+        .join(format!("{}.wasm", installed.digest.0));
     assert_eq!(std::fs::read(path).unwrap(), bytes);
     let code = std::fs::metadata(host.dir.path().join("code")).unwrap();
     assert_eq!(code.permissions().mode() & 0o777, 0o700);
@@ -44,13 +60,31 @@ async fn a_plugin_is_described_stored_and_loaded_again() {
     });
     assert!(again.describe(&installed.digest).is_none());
     let loaded = again.load(&installed.digest).await.unwrap();
-    assert_eq!((loaded.compile_ms, &loaded.manifest), (0, &installed.manifest));
-    assert_eq!(job(&installed.digest, serde_json::json!({})).report(&again).await.summary, "nothing to do");
+    assert_eq!(
+        (loaded.compile_ms, &loaded.manifest),
+        (0, &installed.manifest)
+    );
+    assert_eq!(
+        job(&installed.digest, serde_json::json!({}))
+            .report(&again)
+            .await
+            .summary,
+        "nothing to do"
+    );
 
     again.remove(&installed.digest).unwrap();
-    let fault = job(&installed.digest, serde_json::json!({})).fault(&again).await;
+    let fault = job(&installed.digest, serde_json::json!({}))
+        .fault(&again)
+        .await;
     assert!(fault.text.contains("is not loaded"), "{}", fault.text);
-    assert!(again.load(&installed.digest).await.unwrap_err().to_string().contains("is not there"));
+    assert!(
+        again
+            .load(&installed.digest)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("is not there")
+    );
 }
 
 #[tokio::test]
@@ -73,8 +107,16 @@ async fn kinds_of_the_first_party_plugins() {
 
 #[tokio::test]
 async fn what_is_no_component_is_refused_in_plain_words() {
-    assert!(refusal(b"#!/bin/sh\n".to_vec()).await.contains("not WebAssembly"));
-    assert!(refusal(wat::parse_str("(module)").unwrap()).await.contains("a core module"));
+    assert!(
+        refusal(b"#!/bin/sh\n".to_vec())
+            .await
+            .contains("not WebAssembly")
+    );
+    assert!(
+        refusal(wat::parse_str("(module)").unwrap())
+            .await
+            .contains("a core module")
+    );
     let mut cut = plugin("testing/noop");
     cut.truncate(cut.len() / 2);
     let error = refusal(cut).await;
@@ -87,7 +129,10 @@ async fn what_is_no_component_is_refused_in_plain_words() {
 async fn worlds_are_told_apart() {
     for (name, expected) in [
         ("wrong-world", "found bellwether:testing/hello@0.1.0"),
-        ("two-worlds", "found bellwether:plugin/probe@0.1.0 and bellwether:plugin/action@0.1.0"),
+        (
+            "two-worlds",
+            "found bellwether:plugin/probe@0.1.0 and bellwether:plugin/action@0.1.0",
+        ),
         ("newer-version", "found bellwether:plugin/probe@0.2.0"),
         ("nothing", "found no exports"),
         ("backdoor", "imports evil:host/backdoor@1.0.0"),
@@ -109,7 +154,10 @@ async fn a_missing_function_of_a_known_interface_is_named() {
         .unwrap(),
     )
     .await;
-    assert!(error.contains("expected bellwether:plugin/probe@0.1.0 to export the function describe"), "{error}");
+    assert!(
+        error.contains("expected bellwether:plugin/probe@0.1.0 to export the function describe"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -117,13 +165,19 @@ async fn manifests_are_checked_and_describe_is_bounded() {
     let error = refusal(plugin("testing/bad-manifest")).await;
     assert!(error.starts_with("describe: manifest."), "{error}");
     let error = refusal(plugin("testing/hostile-describe")).await;
-    assert!(error.contains("computed beyond its deadline of 5000 ms"), "{error}");
+    assert!(
+        error.contains("computed beyond its deadline of 5000 ms"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn size_and_compile_time_are_bounded() {
     let host = host_with(|config| config.compiler.max_size = 1000);
-    let error = host.install(plugin("testing/noop"), |_| {}).await.unwrap_err();
+    let error = host
+        .install(plugin("testing/noop"), |_| {})
+        .await
+        .unwrap_err();
     assert!(error.to_string().starts_with("too large:"), "{error}");
 
     // A compiler that never answers.
@@ -136,8 +190,14 @@ async fn size_and_compile_time_are_bounded() {
         config.compiler.exe = script;
         config.compiler.timeout = Duration::from_millis(300);
     });
-    let error = host.install(plugin("testing/noop"), |_| {}).await.unwrap_err();
-    assert_eq!(error, InstallError::Refused("compiling took longer than 0.3 s (engine.compile_timeout)".into()));
+    let error = host
+        .install(plugin("testing/noop"), |_| {})
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error,
+        InstallError::Refused("compiling took longer than 0.3 s (engine.compile_timeout)".into())
+    );
 }
 
 #[tokio::test]
@@ -148,7 +208,10 @@ async fn the_real_compiler_is_killed_at_its_time_out() {
         config.compiler.timeout = Duration::from_millis(20);
     });
     let error = host.install(plugin("http"), |_| {}).await.unwrap_err();
-    assert!(error.to_string().starts_with("compiling took longer"), "{error}");
+    assert!(
+        error.to_string().starts_with("compiling took longer"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -178,21 +241,35 @@ fn the_compiler_child_answers_in_frames() {
 async fn more_than_the_pool_holds_is_refused_with_the_number() {
     let instances = "(core instance (instantiate $m))\n".repeat(100);
     let error = refusal(
-        wat::parse_str(format!("(component (core module $m (memory 1)) {instances})")).unwrap(),
+        wat::parse_str(format!(
+            "(component (core module $m (memory 1)) {instances})"
+        ))
+        .unwrap(),
     )
     .await;
     assert!(error.contains("100") && error.contains("64"), "{error}");
     let memories = "(core instance (instantiate $m))\n".repeat(20);
-    let error =
-        refusal(wat::parse_str(format!("(component (core module $m (memory 1)) {memories})")).unwrap()).await;
+    let error = refusal(
+        wat::parse_str(format!(
+            "(component (core module $m (memory 1)) {memories})"
+        ))
+        .unwrap(),
+    )
+    .await;
     assert!(error.contains("20") && error.contains('8'), "{error}");
 }
 
 #[tokio::test]
 async fn a_foreign_digest_is_no_path() {
     let host = host();
-    let error = host.load(&Digest("../../etc/passwd".into())).await.unwrap_err();
-    assert!(error.to_string().contains("64 hexadecimal digits"), "{error}");
+    let error = host
+        .load(&Digest("../../etc/passwd".into()))
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("64 hexadecimal digits"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

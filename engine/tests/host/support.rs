@@ -19,8 +19,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A component that `plugins/build.sh` made.
 pub fn plugin(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../plugins/dist").join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run plugins/build.sh", path.display()))
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../plugins/dist")
+        .join(format!("{name}.wasm"));
+    std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run plugins/build.sh", path.display()))
 }
 
 /// Names that a test makes up.
@@ -28,7 +31,12 @@ pub struct Names(pub BTreeMap<&'static str, Vec<IpAddr>>);
 
 impl Resolve for Names {
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
-        Box::pin(async move { self.0.get(name).cloned().ok_or_else(|| "no such name".to_owned()) })
+        Box::pin(async move {
+            self.0
+                .get(name)
+                .cloned()
+                .ok_or_else(|| "no such name".to_owned())
+        })
     }
 }
 
@@ -70,7 +78,10 @@ pub fn host_with(change: impl FnOnce(&mut HostConfig)) -> TestHost {
         clock: Arc::new(SystemClock),
     };
     change(&mut config);
-    TestHost { host: Arc::new(Host::new(config).unwrap()), dir }
+    TestHost {
+        host: Arc::new(Host::new(config).unwrap()),
+        dir,
+    }
 }
 
 pub fn host() -> TestHost {
@@ -85,11 +96,18 @@ pub fn job(plugin: &Digest, config: serde_json::Value) -> JobBuilder {
         JobSpec {
             series: SeriesId(1),
             check: "check".into(),
-            node: Arc::new(NodeInfo { name: "node-1".into(), address: "127.0.0.1".into(), labels: BTreeMap::new() }),
+            node: Arc::new(NodeInfo {
+                name: "node-1".into(),
+                address: "127.0.0.1".into(),
+                labels: BTreeMap::new(),
+            }),
             plugin: plugin.clone(),
             config: config.to_string().into(),
             grants: Arc::default(),
-            limits: RunLimits { memory: 64 << 20, timeout: Duration::from_secs(2) },
+            limits: RunLimits {
+                memory: 64 << 20,
+                timeout: Duration::from_secs(2),
+            },
         },
         PluginState::default(),
     )
@@ -142,7 +160,9 @@ impl JobBuilder {
     /// The report of a run that must give one.
     pub async fn report(self, host: &Host) -> Report {
         let outcome = self.run(host).await;
-        outcome.verdict.unwrap_or_else(|fault| panic!("expected a report, found {fault:?}"))
+        outcome
+            .verdict
+            .unwrap_or_else(|fault| panic!("expected a report, found {fault:?}"))
     }
 
     /// The fault of a run that must end in one.
@@ -156,7 +176,10 @@ impl JobBuilder {
 
 /// Installs a plugin of `plugins/dist`.
 pub async fn install(host: &Host, name: &str) -> Digest {
-    host.install(plugin(name), |_| {}).await.unwrap_or_else(|error| panic!("{name}: {error}")).digest
+    host.install(plugin(name), |_| {})
+        .await
+        .unwrap_or_else(|error| panic!("{name}: {error}"))
+        .digest
 }
 
 /// A server whose connections are served by `serve`.
@@ -195,7 +218,10 @@ where
 
 /// A response with a body.
 pub fn response(status: &str, headers: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
+        body.len()
+    )
 }
 
 /// Reads until the empty line.

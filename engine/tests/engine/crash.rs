@@ -2,9 +2,6 @@
 //! turn: no transition without its mail, no mail without its transition, no
 //! mail twice beyond the one that was in flight, and a sound database.
 
-#[path = "support/smtp.rs"]
-mod smtp;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,14 +16,17 @@ use axum::routing::get;
 use bellwether::pipeline::changes::{NotificationKind, Phase};
 use bellwether::store::{Store, alerts, outbox};
 
-use smtp::SmtpServer;
+use crate::smtp::SmtpServer;
 
 const ROUNDS: u64 = 8;
 const NODES: usize = 20;
 
 /// A service that is well and broken in turn, a different half of the nodes at
 /// a time.
-#[expect(clippy::disallowed_methods, reason = "a test's server ends with its runtime")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's server ends with its runtime"
+)]
 async fn flapping_service() -> SocketAddr {
     let hits = Arc::new(AtomicU64::new(0));
     let router = Router::new().route(
@@ -34,7 +34,11 @@ async fn flapping_service() -> SocketAddr {
         get(move || {
             let hit = hits.fetch_add(1, Ordering::SeqCst);
             async move {
-                if (hit / 25).is_multiple_of(2) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+                if (hit / 25).is_multiple_of(2) {
+                    StatusCode::OK
+                } else {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
             }
         }),
     );
@@ -60,7 +64,9 @@ fn start(config: &Path, data: &Path) -> Child {
 /// A small generator: kills fall at other moments in every round, and at the
 /// same ones in every run.
 fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
@@ -68,7 +74,10 @@ fn random(state: &mut u64) -> u64 {
 async fn killed_at_random_points_nothing_is_lost_and_nothing_told_twice() {
     let (server, service) = (SmtpServer::start().await, flapping_service().await);
     let folder = tempfile::tempdir().unwrap();
-    let (config, data) = (folder.path().join("bellwether.yaml"), folder.path().join("data"));
+    let (config, data) = (
+        folder.path().join("bellwether.yaml"),
+        folder.path().join("data"),
+    );
     let nodes: String = (0..NODES)
         .map(|n| format!("  - {{ name: web-{n}, address: 127.0.0.1 }}\n"))
         .collect();
@@ -111,13 +120,17 @@ contacts:
     let (store, writer) = Store::open(&data).await.unwrap();
     assert_eq!(store.integrity_check().await.unwrap(), Vec::<String>::new());
     let mut reader = store.reader().await.unwrap();
-    let all = alerts::list(&mut reader, &alerts::Filter::default(), None, 1_000).await.unwrap();
+    let all = alerts::list(&mut reader, &alerts::Filter::default(), None, 1_000)
+        .await
+        .unwrap();
     assert!(all.len() >= 10, "expected many alerts, found {}", all.len());
     let mut told: BTreeMap<(i64, &'static str), usize> = BTreeMap::new();
     let mut sent = BTreeSet::new();
     let mut before = None;
     loop {
-        let page = outbox::list(&mut reader, None, None, before, 1_000).await.unwrap();
+        let page = outbox::list(&mut reader, None, None, before, 1_000)
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
         before = Some(last.row.id);
         for one in &page {
@@ -133,22 +146,40 @@ contacts:
         }
     }
     for alert in &all {
-        assert_eq!(told.remove(&(alert.id, "firing")), Some(1), "alert {} fired once", alert.id);
+        assert_eq!(
+            told.remove(&(alert.id, "firing")),
+            Some(1),
+            "alert {} fired once",
+            alert.id
+        );
         let resolved = (alert.phase == Phase::Resolved).then_some(1);
-        assert_eq!(told.remove(&(alert.id, "resolved")), resolved, "alert {}", alert.id);
+        assert_eq!(
+            told.remove(&(alert.id, "resolved")),
+            resolved,
+            "alert {}",
+            alert.id
+        );
     }
     assert!(told.is_empty(), "mails without a transition: {told:?}");
 
     let mut received: BTreeMap<String, usize> = BTreeMap::new();
     for mail in server.mails() {
-        *received.entry(mail.header("Message-ID").unwrap()).or_default() += 1;
+        *received
+            .entry(mail.header("Message-ID").unwrap())
+            .or_default() += 1;
     }
     for id in &sent {
-        assert!(received.contains_key(id), "{id} is marked as sent and was not received");
+        assert!(
+            received.contains_key(id),
+            "{id} is marked as sent and was not received"
+        );
     }
     // Each kill may catch the mails of four connections in flight, no more.
     let doubled: usize = received.values().map(|times| times - 1).sum();
-    assert!(doubled as u64 <= 4 * (ROUNDS + 1), "{doubled} mails came twice");
+    assert!(
+        doubled as u64 <= 4 * (ROUNDS + 1),
+        "{doubled} mails came twice"
+    );
     // The pool closes when its last connection is back.
     drop(reader);
     writer.close().await.unwrap();

@@ -1,0 +1,16 @@
+//! The whole engine: configuration in, checks, alerts, mails and repairs out,
+//! over real sockets and files.
+
+mod crash;
+mod hostile;
+mod mail_server;
+mod outage;
+mod story;
+mod support;
+mod time;
+
+#[path = "../support/api.rs"]
+mod api;
+#[path = "../support/smtp.rs"]
+#[expect(dead_code, reason = "others use the rest of it")]
+mod smtp;
