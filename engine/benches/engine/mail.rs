@@ -92,7 +92,9 @@ pub async fn run() {
     let times = sent.iter().map(|mail| {
         let node = mail.row.payload.node.as_ref().expect("a node");
         let done = mail.done_at.expect("it was sent");
-        Duration::from_micros(u64::try_from(done.0 - known[&node.name]).expect("sent after it was known"))
+        Duration::from_micros(
+            u64::try_from(done.0 - known[&node.name]).expect("sent after it was known"),
+        )
     });
     println!(
         "failing result known → mail accepted: {}",

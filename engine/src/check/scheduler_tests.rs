@@ -134,6 +134,8 @@ fn soft_failures_are_retried_sooner_and_then_return_to_the_grid() {
     let due = scheduler.tick(again);
     assert_eq!(due.run[0].attempt, 2);
     end(&mut scheduler, 1, false, again);
+    let before = slot + seconds(60) - Duration::from_millis(1);
+    assert_eq!(scheduler.tick(before).run.len(), 0);
     assert_eq!(scheduler.next_wake(), Some(slot + seconds(60)));
 }
 

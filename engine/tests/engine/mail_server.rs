@@ -42,9 +42,7 @@ async fn delayed_by(name: &str, misbehave: impl FnOnce(&SmtpServer)) {
     let row = &outbox["items"][0];
     assert_eq!(row["status"], "queued", "{name}: {row}");
     assert!(
-        row["last_error"]
-            .as_str()
-            .is_some_and(|text| !text.is_empty()),
+        row["reply"].as_str().is_some_and(|text| !text.is_empty()),
         "{name}: the reason is shown: {row}"
     );
 
@@ -107,7 +105,7 @@ async fn a_server_that_refuses_for_good_is_shown_and_not_asked_again() {
     let row = &outbox["items"][0];
     assert_eq!(row["attempts"], 1, "{row}");
     assert!(
-        row["last_error"].as_str().unwrap().contains("no such user"),
+        row["reply"].as_str().unwrap().contains("no such user"),
         "{row}"
     );
     stop(engine).await;

@@ -100,7 +100,7 @@ async fn an_outage_shorter_than_for_tells_nobody() {
     assert_eq!(phases(&app).await, ["pending"]);
     service.broken.store(false, Ordering::SeqCst);
     app.pass(minutes(10)).await;
-    assert_eq!(phases(&app).await, Vec::<String>::new());
+    assert_eq!(phases(&app).await, ["cancelled"]);
     let world = app.stop().await;
     assert_eq!(subjects(&server), Vec::<String>::new());
     let timeline = world.timeline().await;

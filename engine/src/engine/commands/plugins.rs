@@ -1,0 +1,422 @@
+//! The life of uploaded plugins: install, grant, activate, remove, and trying
+//! one out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::super::registry::Version;
+use super::super::{Core, resolve};
+use super::{Answer, append, stopping, store_error};
+use crate::check::outcome::{Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, SeriesId};
+use crate::config::PluginLookup;
+use crate::config::model::DEFAULT_MEMORY;
+use crate::config::spec::{GrantsSpec, JsonObject};
+use crate::http::commands::{Actor, Applied, CommandError, DryRunReport};
+use crate::http::uploads::{Replaces, Upload, UploadPhase, UploadResult};
+use crate::pipeline::changes::Event;
+use crate::plugin::InstallPhase;
+use crate::store::plugins;
+use crate::store::plugins::Origin;
+
+impl Core {
+    pub(super) async fn install(
+        self: &Arc<Self>,
+        upload: String,
+        name: Option<String>,
+        bytes: Bytes,
+        actor: Actor,
+    ) {
+        let fail = |text: String| self.uploads.phase(&upload, UploadPhase::Failed, text);
+        let (uploads, id) = (self.uploads.clone(), upload.clone());
+        let installed = self
+            .host
+            .install(bytes.to_vec(), move |phase| {
+                let (phase, text) = match phase {
+                    InstallPhase::Received => (UploadPhase::Received, "received"),
+                    InstallPhase::Compiling => {
+                        (UploadPhase::Compiling, "compiling in a sandboxed process")
+                    }
+                    InstallPhase::Describing => {
+                        (UploadPhase::Describing, "asking the plugin what it is")
+                    }
+                };
+                uploads.phase(&id, phase, text);
+            })
+            .await;
+        let installed = match installed {
+            Ok(installed) => installed,
+            Err(error) => return fail(error.to_string()),
+        };
+        let name = name.unwrap_or_else(|| installed.manifest.name.clone());
+        if !crate::config::validate::is_name(&name) {
+            return fail(format!(
+                "expected a name of letters, digits, '-', '_' and '.', found {name:?}"
+            ));
+        }
+        let before = self.registry.versions(&name);
+        if before
+            .iter()
+            .any(|version| version.origin != Origin::Upload)
+        {
+            return fail(format!(
+                "the name {name} belongs to a plugin that came with the engine or its file: upload it under another name"
+            ));
+        }
+        if let Some(other) = before.iter().find(|version| version.kind != installed.kind) {
+            return fail(format!(
+                "{name} is a {}, and this file is a {}: upload it under another name",
+                other.kind.as_str(),
+                installed.kind.as_str()
+            ));
+        }
+        let now = self.clock.now();
+        let mut version = Version::new(&installed, Origin::Upload, &actor.name, now);
+        let active = before.iter().find(|version| version.active);
+        // A new version waits until somebody switches to it.
+        version.active = active.is_none_or(|old| old.digest == version.digest);
+        let replaces = active
+            .filter(|old| old.digest != version.digest)
+            .map(|old| {
+                let (new, old_caps) =
+                    (&installed.manifest.capabilities, &old.manifest.capabilities);
+                let minus = |a: &[String], b: &[String]| {
+                    a.iter()
+                        .filter(|one| !b.contains(one))
+                        .cloned()
+                        .collect::<Vec<_>>()
+                };
+                Replaces {
+                    version: old.manifest.version.clone(),
+                    added_capabilities: minus(new, old_caps),
+                    removed_capabilities: minus(old_caps, new),
+                }
+            });
+        let row = super::plugins::row(&name, &version);
+        let detail = json!({ "version": installed.manifest.version, "digest": installed.digest });
+        let stored = self
+            .recorder
+            .write(move |conn| {
+                let (row, actor, detail) = (row.clone(), actor.clone(), detail.clone());
+                Box::pin(async move {
+                    plugins::insert(conn, &row).await?;
+                    append(
+                        conn,
+                        now,
+                        &actor,
+                        "upload",
+                        &format!("plugin/{}", row.name),
+                        detail,
+                    )
+                    .await
+                })
+            })
+            .await;
+        if let Err(error) = stored {
+            return fail(format!("the plugin could not be stored: {error}"));
+        }
+        self.registry.add(&name, version);
+        // Nobody may be watching.
+        let _ = self.events.send(Event::Plugins {
+            digest: installed.digest.clone(),
+        });
+        self.uploads.tell(Upload {
+            id: upload.clone(),
+            phase: UploadPhase::Done,
+            message: format!("{name} {} is ready", installed.manifest.version),
+            result: Some(UploadResult {
+                name,
+                version: installed.manifest.version.clone(),
+                kind: installed.kind.as_str().to_owned(),
+                digest: installed.digest.clone(),
+                wanted: installed.manifest.capabilities.clone(),
+                manifest: serde_json::to_value(&*installed.manifest).unwrap_or_default(),
+                replaces,
+            }),
+        });
+    }
+
+    pub(super) async fn grant(
+        &self,
+        plugin: String,
+        grants: GrantsSpec,
+        actor: Actor,
+    ) -> Answer<Applied> {
+        if self.registry.versions(&plugin).is_empty() {
+            return Err(CommandError::NotFound(format!("plugin {plugin}")));
+        }
+        let mut current = self.changing.lock().await;
+        let spec = json!({ "name": plugin, "grants": grants });
+        let expect = match current.ui.get(&(ObjectKind::Plugin, plugin.clone())) {
+            Some((_, version)) => Expect::Version(*version),
+            None => Expect::Absent,
+        };
+        let change = ObjectChange {
+            kind: ObjectKind::Plugin,
+            name: plugin,
+            expect,
+            spec: Some(spec),
+        };
+        self.change_objects(&mut current, vec![change], "grant", actor)
+            .await
+    }
+
+    pub(super) async fn activate(
+        &self,
+        plugin: String,
+        digest: Digest,
+        actor: Actor,
+    ) -> Answer<Applied> {
+        let mut current = self.changing.lock().await;
+        let tried = self.registry.fork();
+        if !tried.activate(&plugin, &digest) {
+            return Err(CommandError::NotFound(format!(
+                "version {} of plugin {plugin}",
+                digest.0
+            )));
+        }
+        let next = Generation {
+            number: current.number + 1,
+            ..current.clone()
+        };
+        let candidate = self
+            .candidate(next.clone(), &tried)
+            .map_err(CommandError::Invalid)?;
+        self.load_referenced(&candidate.config)
+            .await
+            .map_err(CommandError::Invalid)?;
+        let input = self.propose(candidate);
+        let (now, subject, active) = (self.clock.now(), format!("plugin/{plugin}"), digest.clone());
+        let stored = self
+            .recorder
+            .write_then(
+                move |conn| {
+                    let (actor, subject, digest) = (actor.clone(), subject.clone(), active.clone());
+                    Box::pin(async move {
+                        plugins::activate(conn, &digest).await?;
+                        append(
+                            conn,
+                            now,
+                            &actor,
+                            "activate",
+                            &subject,
+                            json!({ "digest": digest }),
+                        )
+                        .await
+                    })
+                },
+                move |()| input,
+            )
+            .await;
+        if let Err(error) = stored {
+            self.proposed.lock().remove(&next.number);
+            return Err(store_error(error));
+        }
+        self.registry.activate(&plugin, &digest);
+        *current = next;
+        self.in_force(current.number).await;
+        let _ = self.events.send(Event::Plugins { digest });
+        Ok(Applied {
+            generation: current.number,
+        })
+    }
+
+    pub(super) async fn remove_plugin(
+        &self,
+        plugin: String,
+        digest: Option<Digest>,
+        actor: Actor,
+    ) -> Answer<()> {
+        let current = self.changing.lock().await;
+        let versions = self.registry.versions(&plugin);
+        let doomed: Vec<Version> = versions
+            .iter()
+            .filter(|version| {
+                digest
+                    .as_ref()
+                    .is_none_or(|digest| version.digest == *digest)
+            })
+            .cloned()
+            .collect();
+        if doomed.is_empty() {
+            return Err(CommandError::NotFound(format!("plugin {plugin}")));
+        }
+        if doomed
+            .iter()
+            .any(|version| version.origin != Origin::Upload)
+        {
+            return Err(CommandError::ReadOnly(format!(
+                "plugin {plugin} came with the engine or its file and cannot be removed here"
+            )));
+        }
+        let users = self.users_of(&doomed);
+        if !users.is_empty() {
+            let message = format!("plugin {plugin} is in use by");
+            return Err(CommandError::InUse { message, users });
+        }
+        let (now, subject) = (self.clock.now(), format!("plugin/{plugin}"));
+        let digests: Vec<Digest> = doomed
+            .iter()
+            .map(|version| version.digest.clone())
+            .collect();
+        let rows = digests.clone();
+        let last = doomed.len() == versions.len();
+        let name = plugin.clone();
+        self.recorder
+            .write(move |conn| {
+                let (rows, actor, subject, name) =
+                    (rows.clone(), actor.clone(), subject.clone(), name.clone());
+                Box::pin(async move {
+                    for digest in &rows {
+                        plugins::delete(conn, digest).await?;
+                    }
+                    if last {
+                        // Grants of a plugin that is gone would wait for the
+                        // next upload of that name.
+                        match objects::delete(conn, ObjectKind::Plugin.as_str(), &name, None).await
+                        {
+                            Ok(()) | Err(StoreError::NotFound(_)) => {}
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    append(
+                        conn,
+                        now,
+                        &actor,
+                        "delete",
+                        &subject,
+                        json!({ "digests": rows }),
+                    )
+                    .await
+                })
+            })
+            .await
+            .map_err(store_error)?;
+        self.registry.remove(&plugin, digest.as_ref());
+        for digest in digests {
+            if !self.registry.holds(&digest)
+                && let Err(error) = self.host.remove(&digest)
+            {
+                tracing::warn!(%error, "the files of a removed plugin stay");
+            }
+            let _ = self.events.send(Event::Plugins { digest });
+        }
+        drop(current);
+        Ok(())
+    }
+
+    /// Objects that run on one of these versions.
+    fn users_of(&self, versions: &[Version]) -> Vec<String> {
+        let config = self.config.read().clone();
+        let used = |digest: &Digest| versions.iter().any(|version| version.digest == *digest);
+        let mut users = Vec::new();
+        users.extend(
+            config
+                .checks
+                .values()
+                .filter(|one| used(&one.plugin.digest))
+                .map(|one| format!("check {}", one.spec.name)),
+        );
+        users.extend(
+            config
+                .remediations
+                .values()
+                .filter(|one| used(&one.plugin.digest))
+                .map(|one| format!("remediation {}", one.spec.name)),
+        );
+        users.extend(
+            config
+                .log_sources
+                .values()
+                .filter(|one| used(&one.plugin.digest))
+                .map(|one| format!("log source {}", one.spec.name)),
+        );
+        users
+    }
+
+    pub(super) async fn dry_run(
+        &self,
+        plugin: String,
+        node: Option<String>,
+        config: JsonObject,
+        timeout: Option<Duration>,
+    ) -> Answer<DryRunReport> {
+        let facts = self
+            .registry
+            .find(&plugin)
+            .ok_or_else(|| CommandError::NotFound(format!("plugin {plugin}")))?;
+        let node = node.ok_or_else(|| {
+            let text = "expected the node to run against, found none";
+            CommandError::Invalid(vec![Problem::new("node", text)])
+        })?;
+        let current = self.config.read().clone();
+        let node: Arc<NodeInfo> = current
+            .nodes
+            .get(&node)
+            .map(|def| def.info.clone())
+            .ok_or_else(|| CommandError::NotFound(format!("node {node}")))?;
+        let value = serde_json::Value::Object(config);
+        let problems = crate::config::schema::check(&facts.config_schema, &value, "config");
+        if !problems.is_empty() {
+            return Err(CommandError::Invalid(problems));
+        }
+        let mut grants = resolve::operator_grants(&current, &facts);
+        if facts.first_party {
+            grants.net.push("node".into());
+            grants
+                .net
+                .extend(crate::config::schema::targets(&facts.config_schema, &value));
+            grants.state = true;
+        }
+        self.host
+            .load(&facts.digest)
+            .await
+            .map_err(|error| CommandError::Unavailable(error.to_string()))?;
+        let spec = JobSpec {
+            series: SeriesId(0),
+            check: "dry-run".into(),
+            node,
+            plugin: facts.digest.clone(),
+            config: value.to_string().into(),
+            grants: Arc::new(grants),
+            limits: RunLimits {
+                memory: DEFAULT_MEMORY,
+                timeout: timeout
+                    .unwrap_or(Duration::from_secs(5))
+                    .min(Duration::from_secs(60)),
+            },
+        };
+        let job = Job {
+            spec: Arc::new(spec),
+            scheduled: self.clock.now(),
+            attempt: 1,
+            cause: Cause::RunNow,
+            state: Arc::default(),
+        };
+        let outcome = self.host.run_probe(job).await;
+        let duration_us = u64::try_from(outcome.duration().as_micros()).unwrap_or(u64::MAX);
+        let log = outcome.log;
+        Ok(match outcome.verdict {
+            Ok(report) => DryRunReport {
+                state: Some(report.state),
+                summary: report.summary,
+                details: report.details,
+                metrics: report.metrics,
+                log,
+                fault: None,
+                duration_us,
+            },
+            Err(fault) => DryRunReport {
+                state: None,
+                summary: fault.text.clone(),
+                details: String::new(),
+                metrics: Vec::new(),
+                log,
+                fault: Some(fault),
+                duration_us,
+            },
+        })
+    }
+}
