@@ -28,11 +28,15 @@ async fn what_is_no_plugin_is_refused_in_plain_words() {
     for (name, file, expected) in [
         ("text", b"#!/bin/sh\necho OK\n".to_vec(), "not WebAssembly"),
         ("truncated", good[..good.len() / 2].to_vec(), "truncated"),
-        ("backdoor", plugin_file("testing/backdoor"), "acme:backdoor"),
+        (
+            "backdoor",
+            plugin_file("testing/backdoor"),
+            "imports evil:host/backdoor@1.0.0",
+        ),
         (
             "wrong-world",
             plugin_file("testing/wrong-world"),
-            "expected",
+            "found bellwether:testing/hello@0.1.0",
         ),
         (
             "two-worlds",

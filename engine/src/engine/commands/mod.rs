@@ -10,7 +10,6 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Core;
-use super::configuration::Generation;
 use crate::check::outcome::{Cause, SeriesId};
 use crate::check::runner::Message;
 use crate::clock::Timestamp;

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
-
 use super::super::Core;
 use super::super::configuration::{Generation, in_file};
 use super::{Answer, append, store_error};

@@ -7,19 +7,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 
+use super::super::configuration::Generation;
 use super::super::registry::Version;
 use super::super::{Core, resolve};
-use super::{Answer, append, stopping, store_error};
+use super::{Answer, append, store_error};
 use crate::check::outcome::{Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, SeriesId};
-use crate::config::PluginLookup;
 use crate::config::model::DEFAULT_MEMORY;
 use crate::config::spec::{GrantsSpec, JsonObject};
-use crate::http::commands::{Actor, Applied, CommandError, DryRunReport};
+use crate::config::{PluginLookup, Problem};
+use crate::http::commands::{
+    Actor, Applied, CommandError, DryRunReport, Expect, ObjectChange, ObjectKind,
+};
 use crate::http::uploads::{Replaces, Upload, UploadPhase, UploadResult};
 use crate::pipeline::changes::Event;
 use crate::plugin::InstallPhase;
-use crate::store::plugins;
 use crate::store::plugins::Origin;
+use crate::store::{StoreError, objects, plugins};
 
 impl Core {
     pub(super) async fn install(
@@ -94,7 +97,7 @@ impl Core {
                     removed_capabilities: minus(old_caps, new),
                 }
             });
-        let row = super::plugins::row(&name, &version);
+        let row = super::super::plugins::row(&name, &version);
         let detail = json!({ "version": installed.manifest.version, "digest": installed.digest });
         let stored = self
             .recorder
