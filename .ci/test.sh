@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Every test of the project; ends with one line of totals.
+#
+#   .ci/test.sh            all of it
+#   .ci/test.sh engine     only this part: format, lints, plugins, web, engine
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,21 +11,27 @@ trap 'rm -f "$log"' EXIT
 failed=0
 passed=0
 
-# Runs a step, shows it, and adds up the numbers of its runner's summary.
+# Runs a step and shows it.
 step() { # NAME, COMMAND…
     local name=$1
     shift
     echo "== $name"
     if ! "$@" 2>&1 | tee "$log"; then
         echo "== $name failed"
-        failed=$((failed + 1))
+        # A runner that counts its failures counts them below.
+        [ "$(sum "$failures")" -gt 0 ] || failed=$((failed + 1))
     fi
+    passed=$((passed + $(sum '([0-9]+) passed')))
+    failed=$((failed + $(sum "$failures")))
 }
-count() { # PATTERN with one number
-    local n
-    n=$(sed -r 's/\x1b\[[0-9;]*m//g' "$log" | sed -nr "s/$1/\1/p" | awk '{n += $1} END {print n + 0}')
-    passed=$((passed + n))
+readonly failures='([0-9]+) (failed|timed out)'
+
+# Adds up what the runner's summary lines say.
+sum() { # PATTERN with the number first
+    sed -r 's/\x1b\[[0-9;]*m//g' "$log" | grep -oE "(^|[^0-9])$1" |
+        grep -oE '[0-9]+' | awk '{n += $1} END {print n + 0}'
 }
+
 rust_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
         cargo nextest run --release "$@"
@@ -31,11 +40,26 @@ rust_tests() {
     fi
 }
 
-step "plugin tests" plugins/test.sh
-count '.*[^0-9]([0-9]+) passed.*'
-step "web types" npm --prefix web run check
-step "engine tests" rust_tests
-count '.*[^0-9]([0-9]+) passed.*'
+parts=("${@:-all}")
+wanted() { [[ " ${parts[*]} " == *" $1 "* || " ${parts[*]} " == *" all "* ]]; }
+
+if wanted format; then
+    step "format" cargo fmt --check
+fi
+if wanted lints; then
+    step "lints" cargo clippy --release --all-targets --no-deps -- -D warnings
+fi
+if wanted plugins; then
+    step "plugins" plugins/test.sh
+fi
+if wanted engine; then
+    step "engine" rust_tests
+fi
+if wanted web; then
+    step "web: types" npm --prefix web run check
+    step "web: pages in Chromium" npm --prefix web run test:a11y
+    step "web: the main job in Chromium" npm --prefix web run test:e2e
+fi
 
 echo
 echo "$passed passed, $failed failed"

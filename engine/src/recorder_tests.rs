@@ -1,10 +1,12 @@
 use std::sync::Mutex;
 
+use futures_util::future::BoxFuture;
+
 use super::*;
 use crate::check::outcome::SeriesId;
 use crate::clock::TestClock;
-use crate::store::Store;
 use crate::store::testkit::{Fixture, count, fixture, result, with_series};
+use crate::store::{Conn, Store};
 
 /// Inputs of the test pipeline: results, or an alert to fire in its event.
 #[derive(Debug)]

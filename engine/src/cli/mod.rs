@@ -249,7 +249,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Backup { data, to } => tools::backup(&data.data_dir, &to).await,
         Command::Restore { data, from } => {
-            crate::store::open::restore(&from, &data.data_dir).await?;
+            crate::store::backup::restore(&from, &data.data_dir).await?;
             println!(
                 "restored {} into {}",
                 from.display(),

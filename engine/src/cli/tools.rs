@@ -263,7 +263,7 @@ pub async fn token_create(data_dir: &Path, name: &str, role: Role) -> anyhow::Re
 
 /// `backup`. Reads beside a running engine.
 pub async fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<ExitCode> {
-    crate::store::open::backup_of(data_dir, to).await?;
+    crate::store::backup::backup_of(data_dir, to).await?;
     println!("backed up {} into {}", data_dir.display(), to.display());
     Ok(ExitCode::SUCCESS)
 }

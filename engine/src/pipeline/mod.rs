@@ -13,6 +13,7 @@ mod notices;
 mod remedies;
 #[cfg(test)]
 mod tests;
+mod verification;
 
 use std::sync::Arc;
 

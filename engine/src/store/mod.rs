@@ -8,6 +8,7 @@
 pub mod action_runs;
 pub mod alerts;
 pub mod audit;
+pub mod backup;
 mod batch;
 pub mod checkpoints;
 mod chunk;
@@ -27,11 +28,13 @@ pub mod series;
 pub mod timeline;
 pub mod users;
 pub mod write;
+pub mod writer;
 
 #[cfg(test)]
 pub(crate) mod testkit;
 
-pub use open::{OpenError, Reader, Store, Writer};
+pub use open::{OpenError, Reader, Store};
+pub use writer::Writer;
 
 /// A connection; readers and transactions dereference to it.
 pub type Conn = sqlx::SqliteConnection;

@@ -8,16 +8,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use sqlx::migrate::Migrator;
 use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Sqlite};
+use sqlx::{ConnectOptions, Sqlite};
 
+use super::backup::copy_into;
+use super::writer::Writer;
 use super::{Conn, Result, StoreError};
-use crate::pipeline::changes::Changes;
 
 /// Name of the database inside the data folder.
 pub const DATABASE: &str = "bellwether.db";
@@ -25,7 +25,7 @@ const LOCK: &str = "lock";
 const BACKUPS: &str = "backups";
 const READERS: u32 = 4;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// A pooled read-only connection; dereferences to [`Conn`].
 pub type Reader = PoolConnection<Sqlite>;
@@ -96,7 +96,7 @@ pub enum OpenError {
 /// Held while an engine uses the folder; the kernel lets go of it with the
 /// process.
 #[derive(Debug)]
-struct FolderLock {
+pub(super) struct FolderLock {
     _file: File,
 }
 
@@ -193,7 +193,7 @@ impl Store {
     }
 }
 
-fn writer_options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn writer_options(path: &Path) -> SqliteConnectOptions {
     common_options(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -224,7 +224,7 @@ fn common_options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Creates the folder for its owner only, or narrows an empty or own one.
-fn prepare_folder(folder: &Path) -> Result<(), OpenError> {
+pub(super) fn prepare_folder(folder: &Path) -> Result<(), OpenError> {
     let io = |what| {
         move |source| OpenError::Io {
             what,
@@ -262,7 +262,7 @@ fn prepare_folder(folder: &Path) -> Result<(), OpenError> {
     })
 }
 
-fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {
+pub(super) fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {
     let path = folder.join(LOCK);
     let io = |source| OpenError::Io {
         what: "locking the data folder with",
@@ -348,7 +348,7 @@ async fn migrate(
 }
 
 /// The newest migration that was applied; 0 for an empty database.
-async fn schema_version(conn: &mut Conn) -> Result<i64, sqlx::Error> {
+pub(super) async fn schema_version(conn: &mut Conn) -> Result<i64, sqlx::Error> {
     let known: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
     )
@@ -360,235 +360,6 @@ async fn schema_version(conn: &mut Conn) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
         .fetch_one(&mut *conn)
         .await
-}
-
-/// Copies the connection's database into a new file: written beside it,
-/// flushed, then renamed.
-async fn copy_into(conn: &mut Conn, to: &Path) -> Result<()> {
-    let part = to.with_extension("part");
-    let failed = |e: std::io::Error| {
-        StoreError::Invalid(format!("writing the backup {}: {e}", to.display()))
-    };
-    if part.exists() {
-        std::fs::remove_file(&part).map_err(failed)?;
-    }
-    let name = part.to_str().ok_or_else(|| {
-        StoreError::Invalid(format!(
-            "expected a backup path in UTF-8, found {}",
-            to.display()
-        ))
-    })?;
-    sqlx::query("VACUUM INTO ?")
-        .bind(name)
-        .execute(&mut *conn)
-        .await?;
-    let file = File::open(&part).map_err(failed)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| std::fs::rename(&part, to))
-        .map_err(failed)?;
-    if let Some(parent) = to.parent().filter(|p| !p.as_os_str().is_empty()) {
-        File::open(parent)
-            .and_then(|dir| dir.sync_all())
-            .map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// Copies the database of a data folder into the new file `to`. The engine may
-/// run meanwhile: the copy is one moment of it.
-///
-/// # Errors
-/// There is no database, it cannot be read, or `to` exists.
-pub async fn backup_of(folder: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        return Err(StoreError::Invalid(format!(
-            "expected a new file for the backup, found {}: choose another name",
-            to.display()
-        )));
-    }
-    let mut conn = SqliteConnectOptions::new()
-        .filename(folder.join(DATABASE))
-        .read_only(true)
-        .connect()
-        .await?;
-    copy_into(&mut conn, to).await?;
-    Ok(conn.close().await?)
-}
-
-/// Puts a backup in the place of the database of a folder that no engine uses.
-/// The database that was there is kept beside it as `bellwether.db.replaced`.
-pub async fn restore(backup: &Path, folder: &Path) -> Result<(), OpenError> {
-    prepare_folder(folder)?;
-    let _lock = lock_folder(folder)?;
-    let database = |source| OpenError::Database {
-        path: backup.to_owned(),
-        source,
-    };
-    let mut conn = SqliteConnectOptions::new()
-        .filename(backup)
-        .read_only(true)
-        .connect()
-        .await
-        .map_err(database)?;
-    let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
-    let found = schema_version(&mut conn).await.map_err(database)?;
-    if found > known {
-        return Err(OpenError::NewerSchema {
-            path: backup.to_owned(),
-            found,
-            known,
-        });
-    }
-    let verdict: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
-        .fetch_one(&mut conn)
-        .await
-        .map_err(database)?;
-    conn.close().await.map_err(database)?;
-    if found == 0 || verdict != "ok" {
-        return Err(OpenError::Io {
-            what: "reading the backup",
-            path: backup.to_owned(),
-            source: std::io::Error::other(if found == 0 {
-                "expected a backup made by bellwether, found another database".to_owned()
-            } else {
-                verdict
-            }),
-        });
-    }
-    let path = folder.join(DATABASE);
-    let io = |source| OpenError::Io {
-        what: "restoring into",
-        path: path.clone(),
-        source,
-    };
-    let part = folder.join(format!("{DATABASE}.part"));
-    std::fs::copy(backup, &part).map_err(io)?;
-    File::open(&part).and_then(|f| f.sync_all()).map_err(io)?;
-    if path.exists() {
-        // The log belongs to the old database: fold it in before that moves.
-        let mut old = writer_options(&path).connect().await.map_err(database)?;
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut old)
-            .await
-            .map_err(database)?;
-        old.close().await.map_err(database)?;
-        std::fs::rename(&path, folder.join(format!("{DATABASE}.replaced"))).map_err(io)?;
-    }
-    for suffix in ["-wal", "-shm"] {
-        let extra = folder.join(format!("{DATABASE}{suffix}"));
-        if extra.exists() {
-            std::fs::remove_file(extra).map_err(io)?;
-        }
-    }
-    std::fs::rename(&part, &path).map_err(io)
-}
-
-/// The only connection that writes. After an error it is opened afresh, because
-/// SQLite may have ended the transaction by itself.
-#[derive(Debug)]
-pub struct Writer {
-    conn: Option<Conn>,
-    options: SqliteConnectOptions,
-    full: bool,
-    _lock: Arc<FolderLock>,
-}
-
-/// How much a commit survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// `kill -9`.
-    Process,
-    /// Power loss.
-    Power,
-}
-
-impl Writer {
-    /// Commits the rows of a batch in one transaction.
-    pub async fn commit(&mut self, changes: &Changes) -> Result<()> {
-        self.transaction(Durability::of(changes), changes, |conn, changes| {
-            Box::pin(super::write::write(conn, changes))
-        })
-        .await
-    }
-
-    /// Runs `work` in a transaction of its own and commits it; rolls back where
-    /// it fails. `arg` is handed through, so that the future may borrow it.
-    pub async fn transaction<A, R>(
-        &mut self,
-        durability: Durability,
-        mut arg: A,
-        work: impl for<'c> FnOnce(&'c mut Conn, &'c mut A) -> BoxFuture<'c, Result<R>>,
-    ) -> Result<R> {
-        let full = durability == Durability::Power;
-        self.connection().await?;
-        let was_full = self.full;
-        let conn = self.connection().await?;
-        let done = async {
-            if full != was_full {
-                let pragma = if full {
-                    "PRAGMA synchronous = FULL"
-                } else {
-                    "PRAGMA synchronous = NORMAL"
-                };
-                sqlx::query(pragma).execute(&mut *conn).await?;
-            }
-            let mut tx = conn.begin_with("BEGIN IMMEDIATE").await?;
-            match work(&mut tx, &mut arg).await {
-                Ok(value) => tx.commit().await.map(|()| Ok(value)),
-                Err(StoreError::Database(e)) => Err(e),
-                Err(other) => tx.rollback().await.map(|()| Err(other)),
-            }
-        }
-        .await;
-        match done {
-            Ok(result) => {
-                self.full = full;
-                result
-            }
-            Err(e) => {
-                // Dropping it rolls back whatever is left of the transaction.
-                self.conn = None;
-                Err(e.into())
-            }
-        }
-    }
-
-    /// The connection, outside of any transaction.
-    pub async fn connection(&mut self) -> Result<&mut Conn> {
-        let conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => {
-                self.full = false;
-                self.options.connect().await?
-            }
-        };
-        Ok(self.conn.insert(conn))
-    }
-
-    /// Folds the write-ahead log into the database and closes it.
-    pub async fn close(mut self) -> Result<()> {
-        let conn = self.connection().await?;
-        sqlx::query("PRAGMA optimize").execute(&mut *conn).await?;
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut *conn)
-            .await?;
-        if let Some(conn) = self.conn.take() {
-            conn.close().await?;
-        }
-        Ok(())
-    }
-}
-
-impl Durability {
-    /// What the rows of a batch must survive.
-    pub fn of(changes: &Changes) -> Self {
-        if changes.must_survive_power_loss() {
-            Durability::Power
-        } else {
-            Durability::Process
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 use std::os::unix::fs::PermissionsExt;
 
+use sqlx::Connection;
+
 use super::*;
+use crate::store::StoreError;
+use crate::store::backup::restore;
 use crate::store::testkit::{count, fixture, result, results, with_series};
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod compile;
 mod eval;
 mod facts;
 mod functions;
+mod operators;
 #[cfg(test)]
 mod tests;
 
