@@ -180,7 +180,7 @@ impl Egress {
         match (access, barred_for_names(ip)) {
             (NameAccess::ByName, None) => Ok(()),
             (NameAccess::ByName, Some(class)) => Err(Error::Denied(format!(
-                "net {name}:{port} resolves to the {class} address {ip}, which a name never grants; a grant would be \"{shown}\""
+                "net {name}:{port} resolves to the {class} address {ip}, which a name never grants; write {ip} in the place of {name}, or grant \"{shown}\""
             ))),
             _ => Err(Error::Denied(format!(
                 "net {name}:{port} resolves to {ip}, which is not granted; a grant would be \"{name}:{port}\""
