@@ -152,7 +152,7 @@ impl LoginLimiter {
             if recent < limit {
                 return None;
             }
-            let oldest = failures.iter().rev().take(limit).last()?;
+            let oldest = failures.iter().nth_back(limit.saturating_sub(1))?;
             Some(Self::WINDOW.saturating_sub(now.since(*oldest)))
         };
         let name = name.to_lowercase();

@@ -57,13 +57,12 @@ impl Checker<'_> {
             Value::Object(schema) => schema,
             _ => return,
         };
-        if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-            if let Some(target) = reference
+        if let Some(reference) = schema.get("$ref").and_then(Value::as_str)
+            && let Some(target) = reference
                 .strip_prefix('#')
                 .and_then(|p| self.root.pointer(p))
-            {
-                self.check(target, value, path, depth + 1);
-            }
+        {
+            self.check(target, value, path, depth + 1);
         }
         if let Some(expected) = schema.get("type")
             && !has_type(expected, value)

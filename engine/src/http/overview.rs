@@ -111,7 +111,7 @@ pub async fn overview(
             let mut open = OpenAlerts::read(&store).await?.views();
             open.truncate(ALERTS);
             let (mut problems, counts) = view::worst_first(config.series().iter(), &live, PROBLEMS);
-            problems.retain(|series| is_problem(series));
+            problems.retain(is_problem);
             let problems_total = live.read(|all| {
                 let refs = config.series().iter();
                 refs.filter(|one| view::urgency(all.get(&one.id)) > 1)

@@ -84,7 +84,10 @@ fn parse(every: Option<Span>, cron: Option<&str>, tz: Option<&str>) -> Result<Sc
                 )
             })?;
             let cron = CronTable::parse(cron, zone).map_err(|error| Error::field("cron", error))?;
-            Ok(Schedule::Cron { cron, retry: None })
+            Ok(Schedule::Cron {
+                cron: Box::new(cron),
+                retry: None,
+            })
         }
         (Some(_), Some(_)) => Err(Error::field(
             "cron",

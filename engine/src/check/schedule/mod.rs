@@ -35,7 +35,7 @@ pub enum Schedule {
     },
     /// At the slots of a crontab line.
     Cron {
-        cron: CronTable,
+        cron: Box<CronTable>,
         retry: Option<Duration>,
     },
 }

@@ -16,7 +16,7 @@ fn cron(text: &str, tz: &str) -> CronTable {
 
 fn slots(text: &str, tz: &str, from: &str, n: usize) -> Vec<String> {
     let schedule = Schedule::Cron {
-        cron: cron(text, tz),
+        cron: Box::new(cron(text, tz)),
         retry: None,
     };
     next_n(&schedule, 0, at(from), n)
@@ -187,7 +187,7 @@ fn missed_slots_are_one_catch_up_run() {
     );
 
     let schedule = Schedule::Cron {
-        cron: cron("*/5 * * * *", "UTC"),
+        cron: Box::new(cron("*/5 * * * *", "UTC")),
         retry: None,
     };
     let due = next_due(
@@ -205,7 +205,7 @@ fn missed_slots_are_one_catch_up_run() {
         })
     );
     let secondly = Schedule::Cron {
-        cron: cron("* * * * * *", "UTC"),
+        cron: Box::new(cron("* * * * * *", "UTC")),
         retry: None,
     };
     let due = next_due(
@@ -242,7 +242,7 @@ fn retries_run_in_between_and_the_grid_stays() {
     );
     // Cron: a slot is not pushed back by retries.
     let schedule = Schedule::Cron {
-        cron: cron("* * * * *", "UTC"),
+        cron: Box::new(cron("* * * * *", "UTC")),
         retry: Some(Duration::from_secs(50)),
     };
     let due = next_due(
@@ -271,7 +271,7 @@ fn a_clock_set_back_does_not_silence_a_check() {
     for schedule in [
         every(10, 100, None),
         Schedule::Cron {
-            cron: cron("* * * * *", "UTC"),
+            cron: Box::new(cron("* * * * *", "UTC")),
             retry: None,
         },
     ] {

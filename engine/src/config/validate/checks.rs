@@ -151,7 +151,10 @@ impl Validator<'_> {
                     },
                 };
                 match CronTable::parse(cron, tz) {
-                    Ok(cron) => Some(Schedule::Cron { cron, retry }),
+                    Ok(cron) => Some(Schedule::Cron {
+                        cron: Box::new(cron),
+                        retry,
+                    }),
                     Err(message) => {
                         self.wrong(format!("{path}.cron"), message);
                         None
