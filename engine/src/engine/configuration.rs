@@ -86,7 +86,11 @@ impl Core {
 
     /// A proposal that was committed is taken over by everything else. Returns
     /// its configuration; `None` where it was not proposed.
-    pub fn adopt(&self, number: u64, series: &[ActiveSeries]) -> Option<Arc<Config>> {
+    pub fn adopt(
+        &self,
+        number: u64,
+        series: &[ActiveSeries],
+    ) -> Option<(Arc<Config>, Arc<ConfigView>)> {
         let candidate = {
             let mut proposed = self.proposed.lock();
             let candidate = proposed.remove(&number)?;
@@ -98,9 +102,8 @@ impl Core {
         *self.config.write() = candidate.config.clone();
         let active: HashSet<SeriesId> = series.iter().map(|one| one.id).collect();
         self.live.retain(|id| active.contains(&id));
-        self.view
-            .send_replace(Arc::new(self.make_view(&candidate, series)));
-        Some(candidate.config)
+        let view = Arc::new(self.make_view(&candidate, series));
+        Some((candidate.config, view))
     }
 
     /// Reads the file again.

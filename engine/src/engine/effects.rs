@@ -63,7 +63,7 @@ pub async fn serve(core: Arc<Core>, mut effects: mpsc::UnboundedReceiver<Vec<Eff
 
 /// A configuration and its series are committed: now they can run.
 async fn configured(core: &Arc<Core>, generation: u64, series: &[ActiveSeries]) {
-    let Some(config) = core.adopt(generation, series) else {
+    let Some((config, view)) = core.adopt(generation, series) else {
         return;
     };
     let plans = resolve::plans(&config, series);
@@ -77,5 +77,7 @@ async fn configured(core: &Arc<Core>, generation: u64, series: &[ActiveSeries]) 
             max_in_flight,
         })
         .await;
+    // Last: who sees the new configuration can run its checks.
+    core.view.send_replace(view);
     core.log_sources.notify_one();
 }
