@@ -17,6 +17,7 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
 use parking_lot::Mutex;
+use tokio::net::TcpStream;
 
 use super::mail::{Delivery, MailSetupError};
 
@@ -160,12 +161,25 @@ impl Smtp {
         };
         // Several addresses share the bound, so that one that swallows packets
         // leaves time for the next.
-        let each = Some(bound / 3);
-        let server = (self.host.as_str(), self.port);
-        let mut connection =
-            AsyncSmtpConnection::connect_tokio1(server, each, &self.hello, tls, None)
+        let each = bound / 3;
+        let connecting = match tls {
+            Some(tls) => {
+                let server = (self.host.as_str(), self.port);
+                AsyncSmtpConnection::connect_tokio1(
+                    server,
+                    Some(each),
+                    &self.hello,
+                    Some(tls),
+                    None,
+                )
                 .await
-                .map_err(|e| self.judge("connecting", &e))?;
+            }
+            None => {
+                let stream = self.open(each).await?;
+                AsyncSmtpConnection::connect_with_transport(Box::new(stream), &self.hello).await
+            }
+        };
+        let mut connection = connecting.map_err(|e| self.judge("connecting", &e))?;
 
         let upgrade = match &self.security {
             Security::Required(tls) => Some(tls),
@@ -191,6 +205,31 @@ impl Smtp {
                 .map_err(|e| self.always_retry("AUTH", &e))?;
         }
         Ok(connection)
+    }
+
+    /// A connection that sends at once: lettre writes a mail and its final dot
+    /// apart, and Nagle's algorithm (RFC 896) would hold the dot back until the
+    /// server's delayed acknowledgement, for 40 ms.
+    async fn open(&self, each: Duration) -> Result<TcpStream, Stop> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Stop::Retry(format!("{}:{}: connecting: {error}", self.host, self.port))
+        };
+        let addresses = tokio::net::lookup_host((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| failed(&error))?;
+        let mut last = failed(&"the name has no address");
+        for address in addresses {
+            match tokio::time::timeout(each, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Only a delay where the system refuses it.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => last = failed(&error),
+                Err(_) => last = failed(&format!("no answer from {address}")),
+            }
+        }
+        Err(last)
     }
 
     async fn talk(

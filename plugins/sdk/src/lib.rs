@@ -13,6 +13,7 @@
 pub mod bindings;
 
 mod action;
+pub mod alloc;
 pub mod command;
 pub mod config;
 pub mod fake;
@@ -37,6 +38,12 @@ pub use parser::{
     Records,
 };
 pub use probe::{Probe, ProbeError, Report, Request};
+
+// A program that brings an allocator of its own turns this one off by building
+// the SDK without its feature.
+#[cfg(all(target_arch = "wasm32", feature = "arena"))]
+#[global_allocator]
+static ALLOCATOR: alloc::ArenaFirst = alloc::ArenaFirst::new();
 
 #[doc(hidden)]
 pub use glue::{Parsing, act, check, notify, prepare};
