@@ -17,6 +17,7 @@ pub mod alloc;
 pub mod command;
 pub mod config;
 pub mod endpoint;
+pub mod expect;
 pub mod fake;
 pub mod findings;
 mod glue;

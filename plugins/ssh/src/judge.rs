@@ -1,11 +1,11 @@
 //! From a greeting to a report.
 
+use bellwether_plugin::expect::{Regex, optional_pattern};
 use bellwether_plugin::findings::Findings;
 use bellwether_plugin::http::shorten;
 use bellwether_plugin::net::{Connection, Error, Net};
 use bellwether_plugin::text::{printable, quoted};
 use bellwether_plugin::{ProbeError, Report, Request};
-use regex_lite::Regex;
 
 use crate::config::Config;
 use crate::packet::{Identification, read_identification, read_offer};
@@ -15,8 +15,8 @@ const OWN_IDENTIFICATION: &[u8] =
 
 /// Talks and judges.
 pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
-    let must = pattern("/software_regex", config.software_regex.as_deref())?;
-    let must_not = pattern("/software_not_regex", config.software_not_regex.as_deref())?;
+    let must = optional_pattern("/software_regex", config.software_regex.as_deref())?;
+    let must_not = optional_pattern("/software_not_regex", config.software_not_regex.as_deref())?;
     let endpoint = config.endpoint();
     let mut findings = Findings::default();
     let connection = match endpoint.connect(request, net, false) {
@@ -46,13 +46,6 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
             .detail(format!("offers {}", printable(offer.join(", ").as_bytes())));
     }
     Ok(report)
-}
-
-fn pattern(pointer: &str, text: Option<&str>) -> Result<Option<Regex>, ProbeError> {
-    let Some(text) = text else { return Ok(None) };
-    Regex::new(text).map(Some).map_err(|error| {
-        ProbeError::config(pointer, format!("expected a regular expression: {error}"))
-    })
 }
 
 fn talk(
