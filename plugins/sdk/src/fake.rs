@@ -1,12 +1,12 @@
 //! Doubles for plugin tests on the host.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::net::{
     Certificate, Connection, Error, HttpRequest, HttpResponse, Net, Timings, TlsOptions,
 };
-use crate::{Batch, Level, Node, RawEntry, RawRecords, RawSpan, Request, Timestamp};
+use crate::{Batch, Level, Node, RawEntry, RawRecords, RawSpan, Request, Timestamp, state};
 
 /// A network that answers as told and remembers what was asked.
 #[derive(Default)]
@@ -112,6 +112,31 @@ impl Net for FakeNet {
             Some(answer) => Ok(Box::new(answer?)),
             None => Err(Error::Refused),
         }
+    }
+}
+
+/// A store that keeps what was written.
+#[derive(Default)]
+pub struct FakeStore {
+    /// What is kept.
+    pub entries: RefCell<BTreeMap<String, state::Entry>>,
+}
+
+impl state::Store for FakeStore {
+    fn get(&self, key: &str) -> Option<state::Entry> {
+        self.entries.borrow().get(key).cloned()
+    }
+
+    fn set(&self, key: &str, value: &[u8], expected: Option<u64>) -> Result<u64, state::Error> {
+        let mut entries = self.entries.borrow_mut();
+        let current = entries.get(key).map(|entry| entry.version);
+        if current != expected {
+            return Err(state::Error::Conflict);
+        }
+        let version = current.unwrap_or(0) + 1;
+        let value = value.to_vec();
+        entries.insert(key.to_owned(), state::Entry { value, version });
+        Ok(version)
     }
 }
 
