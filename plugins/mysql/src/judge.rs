@@ -6,7 +6,7 @@ use bellwether_plugin::http::shorten;
 use bellwether_plugin::net::{Connection, Error, Net};
 use bellwether_plugin::text::{Number, printable, quoted};
 use bellwether_plugin::wire::unexpected;
-use bellwether_plugin::{ProbeError, Report, Request};
+use bellwether_plugin::{ProbeError, Report, Request, State};
 
 use crate::config::{Config, Tls};
 use crate::protocol::{Greeting, Refusal, login, packet, read_packet, ssl_request, statistic};
@@ -143,13 +143,11 @@ fn judge(config: &Config, outcome: &Outcome, summary: &mut String, findings: &mu
             summary.push_str(" ready");
             match statistic(statistics, "Threads") {
                 Some(threads) => {
-                    summary.push_str(&format!(", {} connections", Number(threads)));
-                    findings.above(
-                        "connections",
-                        threads,
-                        config.threads_warn,
-                        config.threads_critical,
-                    );
+                    let (warn, critical) = (config.threads_warn, config.threads_critical);
+                    findings.above("connections", threads, warn, critical);
+                    if findings.state() == State::Ok {
+                        summary.push_str(&format!(", connections {}", Number(threads)));
+                    }
                 }
                 None => findings.unknown(format!(
                     "expected statistics with Threads, found {}",

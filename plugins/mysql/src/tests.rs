@@ -67,7 +67,7 @@ fn a_session_is_ok_with_metrics() {
     let report = run("{}", &session()).unwrap();
     assert_eq!(
         (report.state, report.summary.as_str()),
-        (State::Ok, "10.11.6-MariaDB-0+deb12u1 ready, 7 connections")
+        (State::Ok, "10.11.6-MariaDB-0+deb12u1 ready, connections 7")
     );
     for (name, value) in [
         ("ready", 1.0),

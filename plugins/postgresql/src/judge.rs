@@ -6,7 +6,7 @@ use bellwether_plugin::http::shorten;
 use bellwether_plugin::net::{Connection, Error, Net};
 use bellwether_plugin::text::{Number, printable, quoted};
 use bellwether_plugin::wire::postgres_wants_tls;
-use bellwether_plugin::{ProbeError, Report, Request};
+use bellwether_plugin::{ProbeError, Report, Request, State};
 
 use crate::config::{Config, Role, Tls};
 use crate::protocol::{Refusal, Rows, Start, TERMINATE, query, read_rows, read_start, startup};
@@ -139,7 +139,8 @@ fn judge(config: &Config, seen: &Seen, findings: &mut Findings) -> String {
             }
             judge_rows(config, seen, findings);
             let version = shorten(&printable(version.as_bytes()), 60);
-            let value = match value(seen) {
+            // Where it is out of bounds the findings say so.
+            let value = match value(seen).filter(|_| findings.state() == State::Ok) {
                 Some(value) => format!(", value {}", Number(value)),
                 None => String::new(),
             };

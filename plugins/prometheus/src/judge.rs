@@ -9,7 +9,7 @@ use bellwether_plugin::http::{set_headers, shorten};
 use bellwether_plugin::net::{HttpRequest, HttpResponse, Millis, Net, TlsOptions, ms};
 use bellwether_plugin::state::Store;
 use bellwether_plugin::text::{Number, quoted};
-use bellwether_plugin::{ProbeError, Report, Request, Timestamp};
+use bellwether_plugin::{ProbeError, Report, Request, State, Timestamp};
 
 use crate::config::{Aggregate, Config, Missing, Rule};
 use crate::text::{Sample, sample};
@@ -191,8 +191,9 @@ pub fn check(
     }
     counters.save(store);
     let mut summary = format!("{samples} samples in {took}");
-    // Two or three values read well in a list of checks; more do not.
-    if (1..=3).contains(&shown.len()) {
+    // Two or three values read well in a list of checks, more do not; those out
+    // of bounds are findings already.
+    if (1..=3).contains(&shown.len()) && findings.state() == State::Ok {
         summary = shown.join(", ");
     }
     let mut report = with_timings(findings.report(summary), &response, request)

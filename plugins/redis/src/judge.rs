@@ -89,20 +89,16 @@ fn wants_password(text: &str) -> bool {
 }
 
 fn describe(info: &Info) -> String {
-    let version = info
-        .text("valkey_version")
-        .or_else(|| info.text("redis_version"))
-        .unwrap_or("of unknown version");
+    let (name, version) = match (info.text("valkey_version"), info.text("redis_version")) {
+        (Some(version), _) => ("Valkey", version),
+        (None, version) => ("Redis", version.unwrap_or("of unknown version")),
+    };
     let role = match info.text("role") {
         Some("slave") => "replica",
         Some(role) => role,
         None => "unknown role",
     };
-    let clients = info.number("connected_clients").unwrap_or_default();
-    shorten(
-        &format!("{version}, {role}, {} clients", Number(clients)),
-        120,
-    )
+    shorten(&format!("{name} {version}, {role}"), 120)
 }
 
 fn memory_percent(info: &Info) -> Option<f64> {

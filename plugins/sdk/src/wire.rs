@@ -16,6 +16,11 @@ pub fn unexpected(expected: &str, found: &[u8]) -> Error {
     Error::Protocol(format!("expected {expected}, found {}", quoted(found)))
 }
 
+/// The peer hung up.
+pub fn ended(expected: &str) -> Error {
+    Error::Closed(format!("expected {expected}, found the end of the stream"))
+}
+
 /// One line without its line break. `expected` says what it should be, for the
 /// error where no line comes.
 pub fn read_line(connection: &dyn Connection, expected: &str) -> Result<Vec<u8>, Error> {
@@ -30,7 +35,8 @@ pub fn read_line(connection: &dyn Connection, expected: &str) -> Result<Vec<u8>,
         Err(Error::TooLarge(_)) => Err(unexpected(expected, &connection.read(256)?)),
         Err(Error::Closed(reason)) => match connection.read(256) {
             Ok(found) if !found.is_empty() => Err(unexpected(expected, &found)),
-            _ => Err(Error::Closed(format!("expected {expected}: {reason}"))),
+            Ok(_) => Err(ended(expected)),
+            Err(_) => Err(Error::Closed(format!("expected {expected}: {reason}"))),
         },
         Err(other) => Err(other),
     }
@@ -48,7 +54,7 @@ pub fn read_exact(
         let chunk = connection.read(missing)?;
         if chunk.is_empty() {
             return Err(match bytes.as_slice() {
-                [] => Error::Closed(format!("expected {expected}, found the end of the stream")),
+                [] => ended(expected),
                 bytes => unexpected(expected, bytes),
             });
         }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bellwether_plugin::net::{Connection, Error};
 use bellwether_plugin::text::quoted;
-use bellwether_plugin::wire::unexpected;
+use bellwether_plugin::wire::{ended, unexpected};
 use bellwether_plugin::{ProbeError, Request};
 use sha1_smol::Sha1;
 
@@ -154,7 +154,7 @@ pub fn read_head(connection: &dyn Connection) -> Result<Vec<u8>, Error> {
         Err(Error::TooLarge(_) | Error::Closed(_)) => {
             let found = connection.read(256).unwrap_or_default();
             match found.as_slice() {
-                [] => Err(Error::Closed(format!("expected {EXPECTED}"))),
+                [] => Err(ended(EXPECTED)),
                 found => Err(unexpected(EXPECTED, found)),
             }
         }
