@@ -154,7 +154,7 @@ odd_servers() {
 # wrong_servers PLUGIN MORE: nothing listens, and servers that speak no protocol.
 # MORE is the rest of the configuration.
 wrong_servers() {
-    local plugin=$1 more=${2:-}
+    local plugin=$1 more=${2:-} port
     expect "$plugin" CRITICAL 'connection refused' - "{\"port\":$closed$more}"
     TIMEOUT=1s expect "$plugin" CRITICAL 'timed out' - "{\"port\":$silence$more}"
     for port in "$noise" "$endless" "$hang_up"; do

@@ -92,6 +92,8 @@ test_smtp() {
     expect smtp CRITICAL 'TLS failed' - "{\"port\":$port,\"tls\":\"starttls\",\"server_name\":\"elsewhere.test\"}"
     expect smtp CRITICAL '' - "{\"port\":$port,\"tls\":\"implicit\"}"
     expect tls-certificate OK 'localhost: 30' cert_days "{\"port\":$port,\"starttls\":\"smtp\"}"
+    TIMEOUT=1s expect ssh CRITICAL 'expected an SSH identification (SSH-2.0-…), found "220 mail.test' - "{\"port\":$port}"
+    TIMEOUT=1s expect mail-access CRITICAL 'expected an IMAP greeting (* OK), found "220 mail.test' - "{\"protocol\":\"imap\",\"port\":$port}"
     stop exim
     expect smtp CRITICAL 'connection refused' - "{\"port\":$port}"
     wrong_servers smtp

@@ -132,7 +132,7 @@ test_http_scenario() {
     expect http-scenario OK '2 of 2 steps' step_order_ms "{\"steps\":[$login,$order]}"
     expect http-scenario CRITICAL 'step 2 (order): HTTP 401, expected 200-399' steps_ok=1 "{\"cookies\":false,\"steps\":[$login,$order]}"
     expect http-scenario CRITICAL 'step 1: HTTP 200, the body does not match bye' - "{\"steps\":[{\"url\":\"$base/\",\"body_regex\":\"bye\"}]}"
-    expect http-scenario 'FAULT (config)' 'found ${token}' - "{\"steps\":[$order]}"
+    expect http-scenario 'FAULT (config)' 'expected a variable of this or an earlier step (run), found ${id}' - "{\"steps\":[$order]}"
     stop web
     expect http-scenario CRITICAL 'step 1 (login): connection refused' - "{\"steps\":[$login,$order]}"
     expect http-scenario CRITICAL 'step 1' - "{\"steps\":[{\"url\":\"http://127.0.0.1:$noise/\"}]}"
