@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_plugin::expect::Assertion;
 use bellwether_plugin::http::{SecretValue, StatusSet};
 use serde::Deserialize;
-use serde_json::Value;
 
 /// Configuration of one check.
 #[derive(Debug, Deserialize)]
@@ -54,36 +54,6 @@ pub struct Config {
     pub max_body: u32,
 }
 
-/// One thing that a JSON body must hold.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Assertion {
-    /// JSON Pointer to the value.
-    pub pointer: String,
-    /// True: must be there; false: must not.
-    pub exists: Option<bool>,
-    /// Must be this value. Present with `null` demands a JSON null.
-    #[serde(default, deserialize_with = "present")]
-    pub equals: Option<Value>,
-    /// Must be another value.
-    #[serde(default, deserialize_with = "present")]
-    pub not_equals: Option<Value>,
-    /// Must be a number above this.
-    pub gt: Option<f64>,
-    /// Must be a number of at least this.
-    pub ge: Option<f64>,
-    /// Must be a number below this.
-    pub lt: Option<f64>,
-    /// Must be a number of at most this.
-    pub le: Option<f64>,
-    /// Must match this pattern, as text.
-    pub matches: Option<String>,
-}
-
-fn present<'de, D: serde::Deserializer<'de>>(reader: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(reader).map(Some)
-}
-
 fn get() -> String {
     "GET".to_owned()
 }
@@ -105,7 +75,8 @@ fn one_mebibyte() -> u32 {
 }
 
 /// JSON Schema of [`Config`].
-pub const SCHEMA: &str = r##"{
+pub const SCHEMA: &str = concat!(
+    r##"{
 "$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","additionalProperties":false,"required":["url"],
 "properties":{
 "url":{"type":"string","format":"uri","x-target":"url","title":"URL","description":"where to ask, http or https","examples":["https://{{ node.address }}/health"]},
@@ -116,7 +87,9 @@ pub const SCHEMA: &str = r##"{
 "expect_status":{"type":"array","items":{"anyOf":[{"type":"integer","minimum":100,"maximum":999},{"type":"string","pattern":"^([1-9][0-9]{2}-[1-9][0-9]{2}|[1-9]xx|[1-9][0-9]{2})$"}]},"minItems":1,"default":["200-399"],"description":"status codes that are right: codes, ranges as \"200-299\" or classes as \"2xx\"","examples":[[200,"300-399"]]},
 "body_regex":{"type":"string","format":"regex","description":"pattern that the body must match","examples":["^ok$"]},
 "body_not_regex":{"type":"string","format":"regex","description":"pattern that the body must not match","examples":["(?i)stack trace"]},
-"json":{"type":"array","default":[],"description":"what the body, read as JSON, must hold","items":{"type":"object","additionalProperties":false,"required":["pointer"],"properties":{"pointer":{"type":"string","description":"JSON Pointer to the value"},"exists":{"type":"boolean","description":"true: must be there; false: must not"},"equals":{"description":"must be this value"},"not_equals":{"description":"must be another value"},"gt":{"type":"number","description":"must be above"},"ge":{"type":"number","description":"must be at least"},"lt":{"type":"number","description":"must be below"},"le":{"type":"number","description":"must be at most"},"matches":{"type":"string","format":"regex","description":"must match, as text"}}},"examples":[[{"pointer":"/status","equals":"up"},{"pointer":"/queue/length","lt":100}]]},
+"json":{"type":"array","default":[],"description":"what the body, read as JSON, must hold","items":"##,
+    bellwether_plugin::assertion_schema!(),
+    r##","examples":[[{"pointer":"/status","equals":"up"},{"pointer":"/queue/length","lt":100}]]},
 "warn_ms":{"type":"number","exclusiveMinimum":0,"description":"slower is a warning, in milliseconds","examples":[500]},
 "critical_ms":{"type":"number","exclusiveMinimum":0,"description":"slower is critical, in milliseconds","examples":[2000]},
 "cert_warn_days":{"type":"number","description":"fewer days left on the certificate are a warning; 14 unless verify_tls is false","examples":[14]},
@@ -125,4 +98,5 @@ pub const SCHEMA: &str = r##"{
 "verify_tls":{"type":"boolean","default":true,"description":"false accepts any certificate"},
 "server_name":{"type":"string","description":"name to ask for and to verify in TLS, where it is not the URL's host","examples":["www.example.org"]},
 "max_body":{"type":"integer","minimum":0,"default":1048576,"description":"bytes of the body to read"}
-}}"##;
+}}"##
+);

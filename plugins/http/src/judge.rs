@@ -1,18 +1,15 @@
 //! From an answer to a report.
 
+use bellwether_plugin::endpoint::days;
+use bellwether_plugin::expect::{Regex, broken, optional_pattern};
+use bellwether_plugin::findings::{Findings, Limits};
 use bellwether_plugin::http::{set_headers, shorten};
 use bellwether_plugin::net::{
     HttpRequest, HttpResponse, Millis, Net, TlsOptions, judge as judge_error, ms,
 };
 use bellwether_plugin::{ProbeError, Report, Request, State};
-use regex_lite::Regex;
 
 use crate::config::Config;
-use crate::expect::{broken, pattern};
-
-/// Days that the certificate must last where the operator says nothing.
-const CERT_WARN_DAYS: f64 = 14.0;
-const CERT_CRITICAL_DAYS: f64 = 3.0;
 
 /// Asks and judges.
 pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
@@ -21,7 +18,11 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     let body_regex = optional_pattern("/body_regex", config.body_regex.as_deref())?;
     let body_not_regex = optional_pattern("/body_not_regex", config.body_not_regex.as_deref())?;
     for (index, assertion) in config.json.iter().enumerate() {
-        broken(assertion, index, &serde_json::Value::Null)?;
+        broken(
+            assertion,
+            &format!("/json/{index}"),
+            &serde_json::Value::Null,
+        )?;
     }
 
     let response = match net.http(&http_request(config)) {
@@ -40,39 +41,18 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         body_not_regex.as_ref(),
         &mut findings,
     )?;
-    judge_latency(config, &response, &mut findings);
-    judge_certificate(config, &response, request.now, &mut findings);
-    Ok(report(&response, request.now, findings))
-}
-
-fn optional_pattern(pointer: &str, text: Option<&str>) -> Result<Option<Regex>, ProbeError> {
-    text.map(|text| pattern(pointer, text)).transpose()
-}
-
-/// What is wrong, worst state first in mind, in the order in which it was found.
-#[derive(Default)]
-struct Findings {
-    critical: bool,
-    texts: Vec<String>,
-}
-
-impl Findings {
-    fn critical(&mut self, text: String) {
-        self.critical = true;
-        self.texts.push(text);
+    let limits = Limits {
+        warn_ms: config.warn_ms,
+        critical_ms: config.critical_ms,
+        cert_warn_days: config.cert_warn_days,
+        cert_critical_days: config.cert_critical_days,
+        verify: config.verify_tls,
+    };
+    findings.latency(&limits, ms(response.timings.total));
+    if let Some(certificate) = &response.certificate {
+        findings.certificate(&limits, certificate, request.now);
     }
-
-    fn warning(&mut self, text: String) {
-        self.texts.push(text);
-    }
-
-    fn state(&self) -> State {
-        match (self.critical, self.texts.is_empty()) {
-            (true, _) => State::Critical,
-            (false, false) => State::Warning,
-            (false, true) => State::Ok,
-        }
-    }
+    Ok(report(&response, request.now, &findings))
 }
 
 fn http_request(config: &Config) -> HttpRequest {
@@ -127,7 +107,7 @@ fn judge_body(
     match serde_json::from_slice(&response.body) {
         Ok(body) => {
             for (index, assertion) in config.json.iter().enumerate() {
-                if let Some(text) = broken(assertion, index, &body)? {
+                if let Some(text) = broken(assertion, &format!("/json/{index}"), &body)? {
                     findings.critical(text);
                 }
             }
@@ -137,56 +117,13 @@ fn judge_body(
     Ok(())
 }
 
-fn judge_latency(config: &Config, response: &HttpResponse, findings: &mut Findings) {
-    let latency = ms(response.timings.total);
-    match (config.warn_ms, config.critical_ms) {
-        (_, Some(limit)) if latency > limit => {
-            findings.critical(format!("slower than {}", Millis(limit)));
-        }
-        (Some(limit), _) if latency > limit => {
-            findings.warning(format!("slower than {}", Millis(limit)));
-        }
-        _ => {}
-    }
-}
-
-fn judge_certificate(config: &Config, response: &HttpResponse, now: i64, findings: &mut Findings) {
-    let Some(certificate) = &response.certificate else {
-        return;
-    };
-    let days = certificate.days_left(now);
-    // Whoever accepts any certificate does not want to hear of its age, unless
-    // asked for.
-    let default = |value: f64| config.verify_tls.then_some(value);
-    let critical = config
-        .cert_critical_days
-        .or_else(|| default(CERT_CRITICAL_DAYS));
-    let warning = config.cert_warn_days.or_else(|| default(CERT_WARN_DAYS));
-    let text = if days < 0.0 {
-        format!("the certificate expired {:.1} days ago", -days)
-    } else {
-        format!("the certificate expires in {days:.1} days")
-    };
-    if critical.is_some_and(|limit| days < limit) {
-        findings.critical(text);
-    } else if warning.is_some_and(|limit| days < limit) {
-        findings.warning(text);
-    }
-}
-
-fn report(response: &HttpResponse, now: i64, findings: Findings) -> Report {
+fn report(response: &HttpResponse, now: i64, findings: &Findings) -> Report {
     let timings = &response.timings;
-    let mut summary = format!("HTTP {} in {}", response.status, Millis(ms(timings.total)));
+    let summary = format!("HTTP {} in {}", response.status, Millis(ms(timings.total)));
     let state = findings.state();
-    for text in &findings.texts {
-        summary.push_str(", ");
-        summary.push_str(text);
-    }
-    let days = response
-        .certificate
-        .as_ref()
-        .map(|certificate| (certificate.days_left(now) * 10.0).round() / 10.0);
-    let mut report = Report::new(state, summary)
+    let certificate = response.certificate.as_ref();
+    let mut report = findings
+        .report(summary)
         .metric("latency_ms", ms(timings.total))
         .metric_if("dns_ms", timings.resolve.map(ms))
         .metric_if("connect_ms", timings.connect.map(ms))
@@ -194,18 +131,16 @@ fn report(response: &HttpResponse, now: i64, findings: Findings) -> Report {
         .metric_if("first_byte_ms", timings.first_byte.map(ms))
         .metric("status", f64::from(response.status))
         .metric("size_bytes", response.body.len() as f64)
-        .metric_if("cert_days", days)
+        .metric_if(
+            "cert_days",
+            certificate.map(|certificate| days(certificate, now)),
+        )
         .detail(format!(
             "{} from {} ({})",
             response.version, response.peer, response.url
         ));
-    if let Some(certificate) = &response.certificate {
-        report = report.detail(format!(
-            "certificate {} issued by {} for {}",
-            certificate.subject,
-            certificate.issuer,
-            certificate.names.join(", ")
-        ));
+    if let Some(certificate) = certificate {
+        report = report.detail(certificate.describe());
     }
     if let Some(location) = response
         .header("location")

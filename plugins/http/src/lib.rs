@@ -1,7 +1,6 @@
 //! Asks an HTTP server and judges the answer.
 
 mod config;
-mod expect;
 mod judge;
 
 #[cfg(test)]

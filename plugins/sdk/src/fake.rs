@@ -1,12 +1,12 @@
 //! Doubles for plugin tests on the host.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::net::{
     Certificate, Connection, Error, HttpRequest, HttpResponse, Net, Timings, TlsOptions,
 };
-use crate::{Batch, Level, Node, RawEntry, RawRecords, RawSpan, Request, Timestamp};
+use crate::{Batch, Level, Node, RawEntry, RawRecords, RawSpan, Request, Timestamp, state};
 
 /// A network that answers as told and remembers what was asked.
 #[derive(Default)]
@@ -115,6 +115,31 @@ impl Net for FakeNet {
     }
 }
 
+/// A store that keeps what was written.
+#[derive(Default)]
+pub struct FakeStore {
+    /// What is kept.
+    pub entries: RefCell<BTreeMap<String, state::Entry>>,
+}
+
+impl state::Store for FakeStore {
+    fn get(&self, key: &str) -> Option<state::Entry> {
+        self.entries.borrow().get(key).cloned()
+    }
+
+    fn set(&self, key: &str, value: &[u8], expected: Option<u64>) -> Result<u64, state::Error> {
+        let mut entries = self.entries.borrow_mut();
+        let current = entries.get(key).map(|entry| entry.version);
+        if current != expected {
+            return Err(state::Error::Conflict);
+        }
+        let version = current.unwrap_or(0) + 1;
+        let value = value.to_vec();
+        entries.insert(key.to_owned(), state::Entry { value, version });
+        Ok(version)
+    }
+}
+
 /// A connection that reads what was prepared, one chunk a read, then the end of
 /// the stream.
 #[derive(Default)]
@@ -127,6 +152,8 @@ pub struct FakeConnection {
     pub certificate: Option<Certificate>,
     /// True after a STARTTLS upgrade.
     pub upgraded: Cell<bool>,
+    /// What an upgrade fails with.
+    pub tls_error: RefCell<Option<Error>>,
 }
 
 impl FakeConnection {
@@ -142,6 +169,65 @@ impl FakeConnection {
             ..Self::default()
         }
     }
+
+    /// Reads these bytes, in one chunk.
+    pub fn sending(bytes: &[u8]) -> Self {
+        let connection = Self::default();
+        connection.unread(bytes.to_vec());
+        connection
+    }
+
+    fn unread(&self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.incoming.borrow_mut().push_front(Ok(bytes));
+        }
+    }
+}
+
+/// Inputs that a parser of `sample` must survive: every beginning of it, every
+/// byte of it replaced by values at the edges, repetitions, and noise. The same
+/// ones each time.
+pub fn mutations(sample: &[u8]) -> Vec<Vec<u8>> {
+    let mut inputs: Vec<Vec<u8>> = (0..=sample.len())
+        .map(|end| sample[..end].to_vec())
+        .collect();
+    for at in 0..sample.len().min(512) {
+        for byte in [0x00, 0x01, 0x0a, 0x20, 0x2d, 0x39, 0x7f, 0x80, 0xff] {
+            let mut changed = sample.to_vec();
+            changed[at] = byte;
+            inputs.push(changed);
+        }
+    }
+    for bytes in [
+        sample, b"\0", b"\xff", b"9", b"a", b"-", b"\r\n", b"*9\r\n", b"{{[[(",
+    ] {
+        inputs.push(bytes.repeat(200_000 / bytes.len().max(1)));
+    }
+    // Noise by a linear congruential generator (Knuth, MMIX).
+    let mut state: u64 = 42;
+    for length in 1..400 {
+        let noise = (0..length).map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        });
+        inputs.push(noise.collect());
+    }
+    inputs
+}
+
+/// Where the metrics of a report and those of the manifest disagree.
+pub fn undeclared_metrics(manifest: &crate::Manifest, report: &crate::Report) -> Vec<String> {
+    let declared = |name: &str| manifest.metrics.iter().any(|spec| spec.name == name);
+    let names = report.metrics.iter().map(|metric| metric.name.clone());
+    names.filter(|name| !declared(name)).collect()
+}
+
+/// The metric of that name.
+pub fn metric(report: &crate::Report, name: &str) -> Option<f64> {
+    let found = report.metrics.iter().find(|metric| metric.name == name);
+    found.map(|metric| metric.value)
 }
 
 impl Connection for FakeConnection {
@@ -165,17 +251,38 @@ impl Connection for FakeConnection {
 
     fn read_until(&self, delimiter: &[u8], max: u32) -> Result<Vec<u8>, Error> {
         let mut found = Vec::new();
-        while found.len() < max as usize && !found.ends_with(delimiter) {
-            let byte = self.read(1)?;
-            if byte.is_empty() {
-                break;
+        let failure = loop {
+            let chunk = match self.read(max - found.len() as u32) {
+                Ok(chunk) if chunk.is_empty() => {
+                    let count = found.len();
+                    break Error::Closed(format!("after {count} bytes, before the delimiter"));
+                }
+                Ok(chunk) => chunk,
+                Err(error) => break error,
+            };
+            let searched = (found.len() + 1).saturating_sub(delimiter.len());
+            found.extend(chunk);
+            let end = found[searched..]
+                .windows(delimiter.len())
+                .position(|window| window == delimiter)
+                .map(|at| searched + at + delimiter.len());
+            if let Some(end) = end {
+                self.unread(found.split_off(end));
+                return Ok(found);
             }
-            found.extend(byte);
-        }
-        Ok(found)
+            if found.len() >= max as usize {
+                break Error::TooLarge(u64::from(max));
+            }
+        };
+        // As on the host, what came stays to be read.
+        self.unread(found);
+        Err(failure)
     }
 
     fn start_tls(&self, _: &TlsOptions) -> Result<(), Error> {
+        if let Some(error) = self.tls_error.borrow_mut().take() {
+            return Err(error);
+        }
         self.upgraded.set(true);
         Ok(())
     }

@@ -16,7 +16,10 @@ mod action;
 pub mod alloc;
 pub mod command;
 pub mod config;
+pub mod endpoint;
+pub mod expect;
 pub mod fake;
+pub mod findings;
 mod glue;
 pub mod http;
 pub mod log;
@@ -26,7 +29,9 @@ mod notifier;
 mod parser;
 mod probe;
 pub mod state;
+pub mod text;
 pub mod time;
+pub mod wire;
 
 pub use action::{Action, ActionContext, ActionError, ActionReport};
 pub use bindings::host::bellwether::plugin::types::{

@@ -1,17 +1,14 @@
 //! From an exchange to a report.
 
+use bellwether_plugin::endpoint::Endpoint;
+use bellwether_plugin::expect::{Regex, optional_pattern};
+use bellwether_plugin::findings::{Findings, Limits};
 use bellwether_plugin::http::shorten;
-use bellwether_plugin::net::{
-    Connection, Error, Millis, Net, TlsOptions, explain, judge as judge_error, ms,
-};
-use bellwether_plugin::{ProbeError, Report, Request, State};
-use regex_lite::Regex;
+use bellwether_plugin::net::{Connection, Error, Millis, Net, judge as judge_error, ms};
+use bellwether_plugin::text::{printable, quoted};
+use bellwether_plugin::{ProbeError, Report, Request};
 
 use crate::config::{Config, unescape};
-
-/// Days that the certificate must last where the operator says nothing.
-const CERT_WARN_DAYS: f64 = 14.0;
-const CERT_CRITICAL_DAYS: f64 = 3.0;
 
 /// Answers are read no further than this, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -31,15 +28,7 @@ impl Expected {
             }
             None => None,
         };
-        let pattern = match &config.expect_regex {
-            Some(text) => Some(Regex::new(text).map_err(|error| {
-                ProbeError::config(
-                    "/expect_regex",
-                    format!("expected a regular expression: {error}"),
-                )
-            })?),
-            None => None,
-        };
+        let pattern = optional_pattern("/expect_regex", config.expect_regex.as_deref())?;
         let shown = [config.expect.as_deref(), config.expect_regex.as_deref()];
         let text = shown
             .into_iter()
@@ -76,19 +65,19 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         Some(text) => Some(unescape(text).map_err(|error| ProbeError::config("/send", error))?),
         None => None,
     };
-    let host = config.host.as_deref().unwrap_or(&request.node.address);
-    if host.is_empty() {
-        return Err(ProbeError::config(
-            "/host",
-            "expected a host, found none; the node has no address",
-        ));
-    }
-    let tls = config.tls.then(|| TlsOptions {
-        server_name: config.server_name.clone(),
-        verify: config.verify,
-        alpn: Vec::new(),
-    });
-    let connection = match net.connect(host, config.port, tls.as_ref()) {
+    let endpoint = Endpoint {
+        host: config.host.as_deref(),
+        port: config.port,
+        server_name: config.server_name.as_deref(),
+        limits: Limits {
+            warn_ms: config.warn_ms,
+            critical_ms: config.critical_ms,
+            cert_warn_days: config.cert_warn_days,
+            cert_critical_days: config.cert_critical_days,
+            verify: config.verify,
+        },
+    };
+    let connection = match endpoint.connect(request, net, config.tls) {
         Ok(connection) => connection,
         Err(error) => return judge_error(error),
     };
@@ -99,73 +88,25 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         expected.as_ref(),
         &mut answer,
     );
-    if let Err(error @ (Error::Denied(_) | Error::Invalid(_))) = talked {
-        return judge_error(error);
-    }
-
-    let timings = connection.timings();
-    let latency = ms(timings.total);
-    let mut critical = Vec::new();
-    let mut warning = Vec::new();
-    if let Err(error) = &talked {
-        critical.push(explain(error));
+    let mut findings = Findings::default();
+    if let Err(error) = talked {
+        findings.failed(error)?;
     }
     if let Some(expected) = &expected
         && !expected.met_by(&answer)
     {
-        let found = match answer.as_slice() {
-            [] => "nothing".to_owned(),
-            answer => format!("\"{}\"", shorten(&printable(answer), 80)),
-        };
-        critical.push(format!("expected {}, found {found}", expected.text));
+        let found = quoted(&answer);
+        findings.critical(format!("expected {}, found {found}", expected.text));
     }
-    match (config.warn_ms, config.critical_ms) {
-        (_, Some(limit)) if latency > limit => {
-            critical.push(format!("slower than {}", Millis(limit)));
-        }
-        (Some(limit), _) if latency > limit => {
-            warning.push(format!("slower than {}", Millis(limit)))
-        }
-        _ => {}
+    let latency = Millis(ms(connection.timings().total));
+    let summary = format!("port {} open in {latency}", config.port);
+    let report = endpoint
+        .report(request, &*connection, findings, summary)
+        .metric("size_bytes", answer.len() as f64);
+    if answer.is_empty() {
+        return Ok(report);
     }
-    let certificate = connection.certificate();
-    let days = certificate
-        .as_ref()
-        .map(|certificate| certificate.days_left(request.now));
-    if let Some(days) = days {
-        judge_certificate(config, days, &mut critical, &mut warning);
-    }
-
-    let state = match (critical.is_empty(), warning.is_empty()) {
-        (false, _) => State::Critical,
-        (true, false) => State::Warning,
-        (true, true) => State::Ok,
-    };
-    let mut summary = format!("port {} open in {}", config.port, Millis(latency));
-    for text in critical.iter().chain(&warning) {
-        summary.push_str(", ");
-        summary.push_str(text);
-    }
-    let mut report = Report::new(state, summary)
-        .metric("latency_ms", latency)
-        .metric_if("dns_ms", timings.resolve.map(ms))
-        .metric_if("connect_ms", timings.connect.map(ms))
-        .metric_if("tls_ms", timings.tls.map(ms))
-        .metric("size_bytes", answer.len() as f64)
-        .metric_if("cert_days", days.map(|days| (days * 10.0).round() / 10.0))
-        .detail(format!("answered from {}", connection.peer()));
-    if let Some(certificate) = certificate {
-        report = report.detail(format!(
-            "certificate {} issued by {} for {}",
-            certificate.subject,
-            certificate.issuer,
-            certificate.names.join(", ")
-        ));
-    }
-    if !answer.is_empty() {
-        report = report.detail(shorten(&printable(&answer), 500));
-    }
-    Ok(report)
+    Ok(report.detail(shorten(&printable(&answer), 500)))
 }
 
 /// Says what is to be said and reads until the expectation is met or nothing
@@ -190,50 +131,4 @@ fn talk(
         answer.extend(chunk);
     }
     Ok(())
-}
-
-fn judge_certificate(
-    config: &Config,
-    days: f64,
-    critical: &mut Vec<String>,
-    warning: &mut Vec<String>,
-) {
-    // Whoever accepts any certificate does not want to hear of its age, unless
-    // asked for.
-    let default = |value: f64| config.verify.then_some(value);
-    let text = if days < 0.0 {
-        format!("the certificate expired {:.1} days ago", -days)
-    } else {
-        format!("the certificate expires in {days:.1} days")
-    };
-    let below = |limit: Option<f64>| limit.is_some_and(|limit| days < limit);
-    if below(
-        config
-            .cert_critical_days
-            .or_else(|| default(CERT_CRITICAL_DAYS)),
-    ) {
-        critical.push(text);
-    } else if below(config.cert_warn_days.or_else(|| default(CERT_WARN_DAYS))) {
-        warning.push(text);
-    }
-}
-
-/// Text for people: line ends and bytes outside of ASCII as escapes.
-fn printable(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text
-            .chars()
-            .flat_map(|letter| {
-                let escaped = letter.is_control();
-                let plain = (!escaped).then_some(letter);
-                plain.into_iter().chain(
-                    escaped
-                        .then(|| letter.escape_default())
-                        .into_iter()
-                        .flatten(),
-                )
-            })
-            .collect(),
-        Err(_) => bytes.escape_ascii().to_string(),
-    }
 }

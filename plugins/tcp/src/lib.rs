@@ -24,12 +24,8 @@ impl Probe for Tcp {
             SCHEMA,
         )
         .wants("net")
-        .metric("latency_ms", "ms", "connection and exchange together")
-        .metric("dns_ms", "ms", "resolving the name")
-        .metric("connect_ms", "ms", "opening the connection")
-        .metric("tls_ms", "ms", "TLS handshake")
+        .connection_metrics(true)
         .metric("size_bytes", "By", "bytes that came")
-        .metric("cert_days", "d", "days until the certificate expires")
     }
 
     fn check(request: &Request, config: Config) -> Result<Report, ProbeError> {

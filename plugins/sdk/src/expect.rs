@@ -1,11 +1,49 @@
 //! Expectations of a body: patterns and JSON values.
 
-use bellwether_plugin::ProbeError;
-use bellwether_plugin::http::shorten;
-use regex_lite::Regex;
+pub use regex_lite::Regex;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::config::Assertion;
+use crate::ProbeError;
+use crate::http::shorten;
+
+/// One thing that a JSON body must hold.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assertion {
+    /// JSON Pointer to the value.
+    pub pointer: String,
+    /// True: must be there; false: must not.
+    pub exists: Option<bool>,
+    /// Must be this value. Present with `null` demands a JSON null.
+    #[serde(default, deserialize_with = "present")]
+    pub equals: Option<Value>,
+    /// Must be another value.
+    #[serde(default, deserialize_with = "present")]
+    pub not_equals: Option<Value>,
+    /// Must be a number above this.
+    pub gt: Option<f64>,
+    /// Must be a number of at least this.
+    pub ge: Option<f64>,
+    /// Must be a number below this.
+    pub lt: Option<f64>,
+    /// Must be a number of at most this.
+    pub le: Option<f64>,
+    /// Must match this pattern, as text.
+    pub matches: Option<String>,
+}
+
+fn present<'de, D: Deserializer<'de>>(reader: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(reader).map(Some)
+}
+
+/// JSON Schema of an [`Assertion`].
+#[macro_export]
+macro_rules! assertion_schema {
+    () => {
+        r##"{"type":"object","additionalProperties":false,"required":["pointer"],"properties":{"pointer":{"type":"string","description":"JSON Pointer to the value"},"exists":{"type":"boolean","description":"true: must be there; false: must not"},"equals":{"description":"must be this value"},"not_equals":{"description":"must be another value"},"gt":{"type":"number","description":"must be above"},"ge":{"type":"number","description":"must be at least"},"lt":{"type":"number","description":"must be below"},"le":{"type":"number","description":"must be at most"},"matches":{"type":"string","format":"regex","description":"must match, as text"}}}"##
+    };
+}
 
 /// Compiles a pattern of the configuration.
 pub fn pattern(pointer: &str, text: &str) -> Result<Regex, ProbeError> {
@@ -14,22 +52,23 @@ pub fn pattern(pointer: &str, text: &str) -> Result<Regex, ProbeError> {
     })
 }
 
-/// What an assertion finds wrong, if anything. `index` is its place in the
-/// configuration.
-pub fn broken(
-    assertion: &Assertion,
-    index: usize,
-    body: &Value,
-) -> Result<Option<String>, ProbeError> {
+/// A pattern that may be absent.
+pub fn optional_pattern(pointer: &str, text: Option<&str>) -> Result<Option<Regex>, ProbeError> {
+    text.map(|text| pattern(pointer, text)).transpose()
+}
+
+/// What an assertion finds wrong, if anything. `at` is the JSON Pointer of the
+/// assertion in the configuration.
+pub fn broken(assertion: &Assertion, at: &str, body: &Value) -> Result<Option<String>, ProbeError> {
     let pointer = assertion.pointer.as_str();
     if !pointer.is_empty() && !pointer.starts_with('/') {
         return Err(ProbeError::config(
-            format!("/json/{index}/pointer"),
+            format!("{at}/pointer"),
             format!("expected a JSON Pointer like \"/status\", found \"{pointer}\""),
         ));
     }
     let matches = match &assertion.matches {
-        Some(text) => Some((pattern(&format!("/json/{index}/matches"), text)?, text)),
+        Some(text) => Some((pattern(&format!("{at}/matches"), text)?, text)),
         None => None,
     };
     let shown = if pointer.is_empty() {

@@ -1,0 +1,160 @@
+use bellwether_plugin::fake::{
+    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
+    undeclared_metrics,
+};
+use bellwether_plugin::net::Error;
+use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+
+use crate::{Config, MailAccess, SCHEMA, judge};
+
+const IMAP: &[&str] = &[
+    "* OK [CAPABILITY IMAP4rev1 IDLE] Dovecot ready.\r\n",
+    "* CAPABILITY IMAP4rev1 IDLE STARTTLS\r\na1 OK done\r\n",
+];
+const POP3: &[&str] = &[
+    "+OK Dovecot ready.\r\n",
+    "+OK\r\nUIDL\r\nSTLS\r\nSASL PLAIN LOGIN\r\n.\r\n",
+];
+
+fn run(json: &str, answer: Result<FakeConnection, Error>) -> Result<Report, ProbeError> {
+    let config = config::parse::<Config>(json)?;
+    judge::check(&request(json), &config, &FakeNet::connecting(answer))
+}
+
+fn outcome(json: &str, chunks: &[&str]) -> (State, String) {
+    let report = run(json, Ok(FakeConnection::reading(chunks))).unwrap();
+    (report.state, report.summary)
+}
+
+#[test]
+fn the_schema_fits_the_configuration() {
+    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
+    let connection = FakeConnection {
+        certificate: Some(certificate(90)),
+        ..FakeConnection::reading(IMAP)
+    };
+    let report = run(r#"{"protocol":"imap"}"#, Ok(connection)).unwrap();
+    assert_eq!(
+        undeclared_metrics(&MailAccess::describe(), &report),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn good_servers_are_ok() {
+    for (json, chunks, summary, count) in [
+        (
+            r#"{"protocol":"imap","require":["idle"],"expect_banner":"dovecot"}"#,
+            IMAP,
+            "IMAP ready, 3 capabilities",
+            3.0,
+        ),
+        (
+            r#"{"protocol":"pop3","require":["SASL"]}"#,
+            POP3,
+            "POP3 ready, 3 capabilities",
+            3.0,
+        ),
+    ] {
+        let report = run(json, Ok(FakeConnection::reading(chunks))).unwrap();
+        assert_eq!(
+            (report.state, report.summary.as_str()),
+            (State::Ok, summary)
+        );
+        assert_eq!(metric(&report, "capabilities"), Some(count));
+    }
+    let old = outcome(r#"{"protocol":"pop3"}"#, &["+OK hi\r\n", "-ERR what\r\n"]);
+    assert_eq!(old, (State::Ok, "POP3 ready, 0 capabilities".to_owned()));
+}
+
+#[test]
+fn the_port_follows_protocol_and_encryption() {
+    for (json, port) in [
+        (r#"{"protocol":"imap"}"#, 143),
+        (r#"{"protocol":"imap","tls":"starttls"}"#, 143),
+        (r#"{"protocol":"imap","tls":"implicit"}"#, 993),
+        (r#"{"protocol":"pop3"}"#, 110),
+        (r#"{"protocol":"pop3","tls":"implicit"}"#, 995),
+        (r#"{"protocol":"pop3","port":1110}"#, 1110),
+    ] {
+        assert_eq!(
+            config::parse::<Config>(json).map(|config| config.endpoint(config.usual_port()).port),
+            Ok(port)
+        );
+    }
+}
+
+#[test]
+fn the_upgrade_is_asked_for() {
+    let imap = [
+        IMAP,
+        &[
+            "a2 OK begin\r\n",
+            "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\na3 OK\r\n",
+        ],
+    ]
+    .concat();
+    let connection = FakeConnection::reading(&imap);
+    let written = connection.written.clone();
+    let json = r#"{"protocol":"imap","tls":"starttls","require":["AUTH=PLAIN"]}"#;
+    assert_eq!(run(json, Ok(connection)).unwrap().state, State::Ok);
+    assert_eq!(
+        String::from_utf8_lossy(&written.borrow()),
+        "a1 CAPABILITY\r\na2 STARTTLS\r\na3 CAPABILITY\r\na4 LOGOUT\r\n"
+    );
+    let pop3 = [POP3, &["+OK go\r\n", "+OK\r\nUSER\r\n.\r\n"]].concat();
+    let json = r#"{"protocol":"pop3","tls":"starttls","require":["USER"]}"#;
+    assert_eq!(outcome(json, &pop3).0, State::Ok);
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_named() {
+    let (imap, pop3) = (r#"{"protocol":"imap"}"#, r#"{"protocol":"pop3"}"#);
+    for (json, chunks, text) in [
+        (
+            imap,
+            &["* BYE too many connections\r\n"][..],
+            "expected an IMAP greeting (* OK), found \"* BYE too many connections\"",
+        ),
+        (
+            imap,
+            POP3,
+            "expected an IMAP greeting (* OK), found \"+OK Dovecot ready.\"",
+        ),
+        (pop3, IMAP, "expected a POP3 greeting (+OK), found \"* OK"),
+        (pop3, &["+OKAY\r\n"], "found \"+OKAY\""),
+        (
+            imap,
+            &["* OK hi\r\n", "a1 BAD what\r\n"],
+            "expected an answer to CAPABILITY (a1 OK), found \"a1 BAD what\"",
+        ),
+        (imap, &[], "connection closed"),
+        (
+            r#"{"protocol":"imap","require":["QUOTA"]}"#,
+            IMAP,
+            "does not offer QUOTA",
+        ),
+        (
+            r#"{"protocol":"pop3","tls":"starttls"}"#,
+            &["+OK\r\n", "+OK\r\nTOP\r\n.\r\n"],
+            "expected STLS among the capabilities, found \"TOP\"",
+        ),
+    ] {
+        let (state, summary) = outcome(json, chunks);
+        assert_eq!(state, State::Critical);
+        assert!(summary.contains(text), "{summary}");
+    }
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    for (json, chunks) in [
+        (r#"{"protocol":"imap","tls":"starttls"}"#, IMAP),
+        (r#"{"protocol":"pop3","tls":"starttls"}"#, POP3),
+    ] {
+        for bytes in mutations(chunks.concat().as_bytes()) {
+            let report = run(json, Ok(FakeConnection::sending(&bytes))).unwrap();
+            assert!(report.summary.len() < 1_000, "{}", report.summary.len());
+        }
+    }
+}

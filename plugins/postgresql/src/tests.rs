@@ -1,0 +1,255 @@
+use bellwether_plugin::fake::{
+    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
+    undeclared_metrics,
+};
+use bellwether_plugin::net::Error;
+use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+
+use crate::protocol::{Refusal, first_column, query, startup};
+use crate::{Config, Postgresql, SCHEMA, judge};
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = body.len() as u32 + 4;
+    [&[kind][..], &length.to_be_bytes(), body].concat()
+}
+
+fn refusal(code: &str, text: &str) -> Vec<u8> {
+    message(b'E', format!("SFATAL\0C{code}\0M{text}\0\0").as_bytes())
+}
+
+fn ready(standby: &str) -> Vec<u8> {
+    [
+        message(b'R', &[0, 0, 0, 0]),
+        message(b'S', b"server_version\x0015.18\0"),
+        message(b'S', format!("in_hot_standby\0{standby}\0").as_bytes()),
+        message(b'K', &[0; 8]),
+        message(b'Z', b"I"),
+    ]
+    .concat()
+}
+
+fn rows(values: &[&str]) -> Vec<u8> {
+    let mut bytes = message(b'T', &[0, 1]);
+    for value in values {
+        let length = (value.len() as u32).to_be_bytes();
+        bytes.extend(message(
+            b'D',
+            &[&[0, 1][..], &length, value.as_bytes()].concat(),
+        ));
+    }
+    bytes.extend(message(b'C', b"SELECT 1\0"));
+    bytes.extend(message(b'Z', b"I"));
+    bytes
+}
+
+fn run(json: &str, bytes: &[u8]) -> Result<Report, ProbeError> {
+    let config = config::parse::<Config>(json)?;
+    let net = FakeNet::connecting(Ok(FakeConnection::sending(bytes)));
+    judge::check(&request(json), &config, &net)
+}
+
+fn outcome(json: &str, bytes: &[u8]) -> (State, String) {
+    let report = run(json, bytes).unwrap();
+    (report.state, report.summary)
+}
+
+const QUERY: &str = r#""query":"SELECT 1""#;
+
+#[test]
+fn the_schema_fits_the_configuration() {
+    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
+    let report = run(
+        &format!("{{{QUERY}}}"),
+        &[ready("off"), rows(&["1"])].concat(),
+    )
+    .unwrap();
+    assert_eq!(
+        undeclared_metrics(&Postgresql::describe(), &report),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn what_is_sent_is_what_the_protocol_says() {
+    assert_eq!(
+        startup(&[("user", "a")]),
+        b"\0\0\0\x10\0\x03\0\0user\0a\0\0".as_slice()
+    );
+    assert_eq!(query("SELECT 1"), b"Q\0\0\0\x0dSELECT 1\0".as_slice());
+}
+
+#[test]
+fn a_session_is_ok() {
+    let report = run("{}", &ready("off")).unwrap();
+    assert_eq!(
+        (report.state, report.summary.as_str()),
+        (State::Ok, "PostgreSQL 15.18 ready, primary")
+    );
+    assert_eq!(metric(&report, "ready"), Some(1.0));
+    assert_eq!(metric(&report, "in_recovery"), Some(0.0));
+    assert_eq!(outcome(r#"{"role":"standby"}"#, &ready("on")).0, State::Ok);
+    assert_eq!(
+        outcome(r#"{"role":"primary"}"#, &ready("on")),
+        (
+            State::Critical,
+            "PostgreSQL 15.18 ready, standby, expected a primary".to_owned()
+        )
+    );
+}
+
+#[test]
+fn a_query_is_judged() {
+    for (more, values, state, text) in [
+        ("", &["42"][..], State::Ok, "ready, primary, value 42"),
+        (
+            r#","warn_above":40"#,
+            &["42"],
+            State::Warning,
+            "value 42, above 40",
+        ),
+        (
+            r#","critical_above":40"#,
+            &["42"],
+            State::Critical,
+            "value 42, above 40",
+        ),
+        (
+            r#","warn_below":50"#,
+            &["42", "99"],
+            State::Warning,
+            "value 42, below 50",
+        ),
+        (
+            r#","critical_below":1"#,
+            &["f"],
+            State::Critical,
+            "value 0, below 1",
+        ),
+        (
+            "",
+            &[],
+            State::Unknown,
+            "expected a number from the query, found no row",
+        ),
+        ("", &["abc"], State::Unknown, "found \"abc\""),
+        ("", &["NaN"], State::Unknown, "found \"NaN\""),
+    ] {
+        let json = format!("{{{QUERY}{more}}}");
+        let (found, summary) = outcome(&json, &[ready("off"), rows(values)].concat());
+        assert_eq!(found, state, "{summary}");
+        assert!(summary.contains(text), "{summary}");
+    }
+    let null = [
+        message(b'D', b"\0\x01\xff\xff\xff\xff"),
+        message(b'Z', b"I"),
+    ]
+    .concat();
+    let (_, summary) = outcome(&format!("{{{QUERY}}}"), &[ready("off"), null].concat());
+    assert!(summary.contains("found NULL"), "{summary}");
+    let failed = [refusal("42P01", "no such table"), message(b'Z', b"I")].concat();
+    let (state, summary) = outcome(&format!("{{{QUERY}}}"), &[ready("off"), failed].concat());
+    assert_eq!(state, State::Critical);
+    assert!(
+        summary.contains("the query failed: no such table (42P01)"),
+        "{summary}"
+    );
+}
+
+#[test]
+fn a_server_that_asks_for_a_login_is_up() {
+    let scram = message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0");
+    let no_line = refusal("28000", "no pg_hba.conf entry");
+    for (bytes, text) in [
+        (&scram, "takes connections, asks for SCRAM-SHA-256"),
+        (
+            &message(b'R', b"\0\0\0\x05salt"),
+            "takes connections, asks for an MD5 password",
+        ),
+        (
+            &no_line,
+            "takes connections, refuses the login: no pg_hba.conf entry (28000)",
+        ),
+        (&refusal("3D000", "no database"), "refuses the login"),
+    ] {
+        let (state, summary) = outcome("{}", bytes);
+        assert_eq!(state, State::Ok, "{summary}");
+        assert!(summary.contains(text), "{summary}");
+        for json in [r#"{"require_session":true}"#, &format!("{{{QUERY}}}")] {
+            let (state, summary) = outcome(json, bytes);
+            assert_eq!(state, State::Unknown);
+            assert!(
+                summary.contains("no session without a password"),
+                "{summary}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    for (bytes, text) in [
+        (
+            refusal("57P03", "the database system is starting up"),
+            "the database system is starting up (57P03)",
+        ),
+        (
+            refusal("53300", "sorry, too many clients already"),
+            "too many clients already (53300)",
+        ),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n".to_vec(),
+            "expected a message of PostgreSQL, found \"HTTP/1.1 400 Bad Request",
+        ),
+        (
+            Vec::new(),
+            "connection closed: expected a message of PostgreSQL",
+        ),
+        (
+            message(b'W', b""),
+            "expected the start of a session, found \"W\"",
+        ),
+    ] {
+        let (state, summary) = outcome("{}", &bytes);
+        assert_eq!(state, State::Critical);
+        assert!(summary.contains(text), "{summary}");
+    }
+    let zero = run(r#"{"query":"SELECT 1\u0000"}"#, b"");
+    assert!(matches!(zero, Err(ProbeError::Config(problem)) if problem.pointer == "/query"));
+    let net = FakeNet::connecting(Err(Error::Refused));
+    let refused = judge::check(&request("{}"), &config::parse("{}").unwrap(), &net);
+    assert_eq!(refused, Ok(Report::critical("connection refused")));
+}
+
+#[test]
+fn tls_is_asked_for_as_configured() {
+    let require = r#"{"tls":"require"}"#;
+    let (state, summary) = outcome(require, b"N");
+    assert_eq!(state, State::Critical);
+    assert!(summary.contains("expected ssl = on"), "{summary}");
+    let prefer = outcome(
+        r#"{"tls":"prefer"}"#,
+        &[b"N".to_vec(), ready("off")].concat(),
+    );
+    assert_eq!(prefer.0, State::Ok);
+    let connection = FakeConnection {
+        certificate: Some(certificate(1)),
+        ..FakeConnection::sending(&[b"S".to_vec(), ready("off")].concat())
+    };
+    let net = FakeNet::connecting(Ok(connection));
+    let config = config::parse(require).unwrap();
+    let report = judge::check(&request(require), &config, &net).unwrap();
+    assert_eq!(report.state, State::Critical);
+    assert_eq!(metric(&report, "cert_days"), Some(1.0));
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let json = format!(r#"{{{QUERY},"tls":"prefer"}}"#);
+    let whole = [b"N".to_vec(), ready("off"), rows(&["1", "2"])].concat();
+    for bytes in mutations(&whole) {
+        let report = run(&json, &bytes).unwrap();
+        assert!(report.summary.len() < 1_000);
+        let _ = Refusal::read(&bytes);
+        let _ = first_column(&bytes);
+    }
+}

@@ -1,0 +1,90 @@
+//! Bytes and numbers from outside, as text for people.
+
+use std::fmt;
+
+/// Text for people: control characters as escapes, and all that is not ASCII
+/// where the bytes are not UTF-8.
+pub fn printable(bytes: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return bytes.escape_ascii().to_string();
+    };
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            out.extend(letter.escape_default());
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
+/// The beginning of what came, in quotation marks; `nothing` where nothing did.
+pub fn quoted(bytes: &[u8]) -> String {
+    match bytes {
+        [] => "nothing".to_owned(),
+        bytes => {
+            // Escapes make text longer, never shorter.
+            let start = &bytes[..bytes.len().min(400)];
+            format!("\"{}\"", crate::http::shorten(&printable(start), 80))
+        }
+    }
+}
+
+/// A number as people write it: at most three decimals, or three significant
+/// digits below one, and no trailing zeros.
+pub struct Number(pub f64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let size = self.0.abs();
+        if !self.0.is_finite() || size == 0.0 {
+            return write!(out, "{}", self.0);
+        }
+        if !(1e-6..1e15).contains(&size) {
+            return write!(out, "{:e}", self.0);
+        }
+        let decimals = if size >= 1.0 {
+            3
+        } else {
+            (2 - size.log10().floor() as i32).clamp(3, 9) as usize
+        };
+        let text = format!("{:.decimals$}", self.0);
+        out.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_is_readable() {
+        for (bytes, text) in [
+            (&b""[..], "nothing"),
+            (b"220 ok\r\n", r#""220 ok\r\n""#),
+            ("grün".as_bytes(), "\"grün\""),
+            (b"\xff\x00a", r#""\xff\x00a""#),
+        ] {
+            assert_eq!(quoted(bytes), text);
+        }
+        assert_eq!(quoted(&[b'a'; 100_000]).chars().count(), 83);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        for (value, text) in [
+            (0.0, "0"),
+            (100.0, "100"),
+            (1.0 / 3.0, "0.333"),
+            (0.000_123_456, "0.000123"),
+            (1234.56789, "1234.568"),
+            (-2.5, "-2.5"),
+            (1e20, "1e20"),
+            (1e-9, "1e-9"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(Number(value).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What an operator writes.
+
+use serde::Deserialize;
+
+bellwether_plugin::endpoint_config! {
+    /// Configuration of one check.
+    pub struct Config {
+        /// How the connection is encrypted; not at all where absent.
+        pub tls: Option<Tls>,
+        /// Name to greet with.
+        pub helo: Option<String>,
+        /// Text that the greeting must hold.
+        pub expect_banner: Option<String>,
+        /// Extensions that must be offered.
+        pub require: Option<Vec<String>>,
+        /// Sender of a trial that ends before any data.
+        pub mail_from: Option<String>,
+        /// Recipient that the server must take.
+        pub rcpt_to: Option<String>,
+    }
+}
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// Not at all.
+    #[default]
+    None,
+    /// After the greeting.
+    Starttls,
+    /// From the start.
+    Implicit,
+}
+
+/// JSON Schema of [`Config`].
+pub const SCHEMA: &str = bellwether_plugin::endpoint_schema!(
+    port: r##""examples":[25]"##,
+    required: "[]",
+    own: r##"
+"tls":{"type":"string","enum":["none","starttls","implicit"],"default":"none","title":"Encryption","description":"none; starttls: must be offered and work; implicit: TLS from the start (port 465)"},
+"helo":{"type":"string","default":"bellwether.invalid","title":"Greet as","description":"name given in EHLO"},
+"expect_banner":{"type":"string","title":"Banner","description":"text that the greeting must hold, in any case","examples":["mail.example.org"]},
+"require":{"type":"array","items":{"type":"string"},"default":[],"title":"Required extensions","description":"extensions that the server must offer in its answer to EHLO (after TLS where it is used)","examples":[["SIZE","8BITMIME"]]},
+"mail_from":{"type":"string","title":"Trial sender","description":"sender for rcpt_to; empty: the null sender","examples":["probe@example.org"]},
+"rcpt_to":{"type":"string","title":"Trial recipient","description":"recipient that the server must take; the trial ends with RSET, no mail is sent","examples":["postmaster@example.org"]}"##,
+);

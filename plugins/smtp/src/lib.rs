@@ -1,0 +1,36 @@
+//! Greets a mail server, perhaps over TLS, and judges whether it takes mail.
+
+mod config;
+mod judge;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, SCHEMA};
+
+use bellwether_plugin::{Manifest, Probe, ProbeError, Report, Request, export_probe, net};
+
+/// The probe.
+pub struct Smtp;
+
+impl Probe for Smtp {
+    type Config = Config;
+
+    fn describe() -> Manifest {
+        Manifest::new(
+            "smtp",
+            env!("CARGO_PKG_VERSION"),
+            "greets a mail server, with or without TLS, and judges what it offers and takes",
+            SCHEMA,
+        )
+        .wants("net")
+        .connection_metrics(true)
+        .metric("extensions", "1", "extensions that the server offers")
+    }
+
+    fn check(request: &Request, config: Config) -> Result<Report, ProbeError> {
+        judge::check(request, &config, &net::Host)
+    }
+}
+
+export_probe!(Smtp);

@@ -1,0 +1,178 @@
+use bellwether_plugin::fake::{
+    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
+    undeclared_metrics,
+};
+use bellwether_plugin::net::{Error, Phase};
+use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+
+use crate::{Config, SCHEMA, Smtp, judge};
+
+const GOOD: &[&str] = &[
+    "220 mail.example.org ESMTP ready\r\n",
+    "250-mail.example.org\r\n250-SIZE 1000\r\n250 STARTTLS\r\n",
+];
+
+fn run(json: &str, answer: Result<FakeConnection, Error>) -> Result<Report, ProbeError> {
+    let config = config::parse::<Config>(json)?;
+    judge::check(&request(json), &config, &FakeNet::connecting(answer))
+}
+
+fn outcome(json: &str, chunks: &[&str]) -> (State, String) {
+    let report = run(json, Ok(FakeConnection::reading(chunks))).unwrap();
+    (report.state, report.summary)
+}
+
+#[test]
+fn the_schema_fits_the_configuration() {
+    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
+    let connection = FakeConnection {
+        certificate: Some(certificate(90)),
+        ..FakeConnection::reading(GOOD)
+    };
+    let report = run("{}", Ok(connection)).unwrap();
+    assert_eq!(
+        undeclared_metrics(&Smtp::describe(), &report),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_good_server_is_ok() {
+    let connection = FakeConnection::reading(GOOD);
+    let written = connection.written.clone();
+    let report = run(r#"{"require":["size","STARTTLS"]}"#, Ok(connection)).unwrap();
+    assert_eq!(report.state, State::Ok);
+    assert_eq!(report.summary, "mail.example.org ready");
+    assert_eq!(metric(&report, "extensions"), Some(2.0));
+    assert_eq!(metric(&report, "latency_ms"), Some(12.0));
+    assert_eq!(
+        String::from_utf8_lossy(&written.borrow()),
+        "EHLO bellwether.invalid\r\nQUIT\r\n"
+    );
+}
+
+#[test]
+fn the_port_follows_the_encryption() {
+    for (json, port, tls) in [
+        ("{}", 25, false),
+        (r#"{"tls":"implicit"}"#, 465, true),
+        (r#"{"tls":"starttls","port":587}"#, 587, false),
+    ] {
+        let net = FakeNet::connecting(Err(Error::Refused));
+        let report = judge::check(&request(json), &config::parse(json).unwrap(), &net).unwrap();
+        assert_eq!(report, Report::critical("connection refused"));
+        let connects = net.connects.borrow();
+        assert_eq!(connects[0].0, "192.0.2.1");
+        assert_eq!((connects[0].1, connects[0].2.is_some()), (port, tls));
+    }
+}
+
+#[test]
+fn starttls_must_be_offered_and_taken() {
+    let starttls = r#"{"tls":"starttls"}"#;
+    let (state, text) = outcome(starttls, &["220 a\r\n", "250 a\r\n"]);
+    assert_eq!(state, State::Critical);
+    assert!(
+        text.contains("expected STARTTLS among the extensions, found nothing"),
+        "{text}"
+    );
+    let (state, text) = outcome(starttls, &[GOOD[0], GOOD[1], "454 not now\r\n"]);
+    assert_eq!(state, State::Critical);
+    assert!(
+        text.contains("expected an answer to STARTTLS (220), found \"454 not now\""),
+        "{text}"
+    );
+    let (state, text) = outcome(
+        starttls,
+        &[
+            GOOD[0],
+            GOOD[1],
+            "220 go\r\n",
+            "250-a\r\n250 AUTH PLAIN\r\n",
+        ],
+    );
+    assert_eq!(
+        (state, text.as_str()),
+        (State::Ok, "mail.example.org ready")
+    );
+    let refusing = FakeConnection::reading(&[GOOD[0], GOOD[1], "220 go\r\n"]);
+    *refusing.tls_error.borrow_mut() = Some(Error::Tls("certificate expired".into()));
+    let report = run(starttls, Ok(refusing)).unwrap();
+    assert_eq!(report.summary, "TLS failed: certificate expired");
+}
+
+#[test]
+fn a_trial_recipient_is_judged_without_sending() {
+    let json = r#"{"mail_from":"a@example.org","rcpt_to":"b@example.org"}"#;
+    let trial = |more: &[&str]| outcome(json, &[GOOD, more].concat());
+    assert_eq!(
+        trial(&["250 ok\r\n", "250 ok\r\n", "250 ok\r\n"]).0,
+        State::Ok
+    );
+    let (state, text) = trial(&["250 ok\r\n", "550 no such user\r\n"]);
+    assert_eq!(
+        (state, text.as_str()),
+        (
+            State::Critical,
+            "mail.example.org ready, RCPT TO:<b@example.org> refused: 550 no such user"
+        )
+    );
+    assert_eq!(trial(&["451 later\r\n"]).0, State::Warning);
+    let wrong = run("{\"rcpt_to\":\"a>\\r\\nDATA\"}", Err(Error::Refused));
+    assert!(matches!(wrong, Err(ProbeError::Config(problem)) if problem.pointer == "/rcpt_to"));
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_named() {
+    for (json, chunks, text) in [
+        (
+            "{}",
+            &["SSH-2.0-OpenSSH_9.2\r\n"][..],
+            "expected an SMTP greeting (220), found \"SSH-2.0-OpenSSH_9.2\"",
+        ),
+        ("{}", &["554 go away\r\n"], "found \"554 go away\""),
+        (
+            "{}",
+            &[],
+            "connection closed: expected an SMTP greeting (220)",
+        ),
+        (
+            "{}",
+            &["220 a\r\n", "502 what\r\n"],
+            "expected an answer to EHLO (250), found \"502 what\"",
+        ),
+        (r#"{"require":["DSN"]}"#, GOOD, "does not offer DSN"),
+        (
+            r#"{"expect_banner":"postfix"}"#,
+            GOOD,
+            "expected \"postfix\" in the banner",
+        ),
+    ] {
+        let (state, summary) = outcome(json, chunks);
+        assert_eq!(state, State::Critical);
+        assert!(summary.contains(text), "{summary}");
+    }
+    let silent = FakeConnection::default();
+    silent
+        .incoming
+        .borrow_mut()
+        .push_back(Err(Error::Timeout(Phase::FirstByte)));
+    assert_eq!(
+        run("{}", Ok(silent)).unwrap().summary,
+        "timed out in first-byte"
+    );
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let json = r#"{"tls":"starttls","rcpt_to":"b@example.org"}"#;
+    let whole = [
+        GOOD,
+        &["220 go\r\n", "250 a\r\n", "250 ok\r\n", "250 ok\r\n"],
+    ]
+    .concat();
+    for bytes in mutations(whole.concat().as_bytes()) {
+        let report = run(json, Ok(FakeConnection::sending(&bytes))).unwrap();
+        assert!(report.summary.len() < 1_000);
+    }
+}
