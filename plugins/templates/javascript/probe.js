@@ -5,7 +5,7 @@
 // { tag, val }, enumerations are strings. A result is returned or thrown: an
 // import throws an Error whose payload is the error of the contract.
 
-import net from "bellwether:plugin/net@0.1.0";
+import { http } from "bellwether:plugin/net@0.1.0";
 import { decode } from "./utf8.js";
 
 // JSON Schema of the configuration: the web UI makes its form from it, and the
@@ -48,15 +48,13 @@ export const probe = {
     const config = { ...defaults, ...JSON.parse(request.config) };
     let answer;
     try {
-      answer = net.http({
+      answer = http({
         method: "GET",
         url: config.url,
         headers: [],
         secretHeaders: [],
-        body: null,
         maxRedirects: 10,
         maxBody: 1 << 20,
-        tls: null,
       });
     } catch (error) {
       return judgeFailure(error.payload);
