@@ -4,8 +4,8 @@
 //! ```text
 //! pack component CORE.wasm OUT.wasm   a component from what cargo built
 //! pack component CORE.wasm OUT.wasm WIT-DIR WORLD
-//!                                     the same from a module that names its
-//!                                     functions as the world does and says no more
+//!                                     the same from a module that exports the
+//!                                     world's functions and says no more
 //! pack bindings WIT-DIR WORLD FOLDER  C header, source and object file of a world
 //! pack world WIT-DIR WORLD OUT.wasm   a component of that world whose functions trap
 //! pack check FILE.wasm…               prints size, imports and exports of each
@@ -13,6 +13,8 @@
 //!
 //! A core module that imports `wasi_snapshot_preview1` (most C libraries do)
 //! gets Wasmtime's adapter, and with it imports of WASI 0.2.
+
+mod names;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -81,6 +83,7 @@ fn component(module: &[u8]) -> Result<Vec<u8>> {
 /// have that were written against the canonical ABI by hand.
 fn describe(module: &mut Vec<u8>, folder: &str, world: &str) -> Result<()> {
     let (resolve, world) = find(&[folder], world)?;
+    *module = names::complete(module, &resolve, world)?;
     wit_component::embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)
 }
 
