@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the templates' build.sh have in common: getting a pinned toolchain from
 # its package registry into a cache folder, and the step from a core module to a
-# component. Source it; it changes into the template's folder.
+# component. Source it: in a build.sh it changes into the template's folder.
 #
 #   toolchain=$(pypi ziglang 0.17.1)              a folder with the package
 #   toolchain=$(npm_packages typescript@5.9.3)    a folder with node_modules
@@ -16,8 +16,10 @@ readonly TOOLCHAINS=${BELLWETHER_TOOLCHAINS:-$TEMPLATES/.toolchains}
 # The contract that the bindings are made from.
 readonly WIT=$TEMPLATES/../wit
 
-cd "$(dirname "${BASH_SOURCE[1]}")"
-mkdir -p build dist
+if [[ $(basename "${BASH_SOURCE[1]}") == build.sh ]]; then
+    cd "$(dirname "${BASH_SOURCE[1]}")"
+    mkdir -p build dist
+fi
 
 say() { printf '%s: %s\n' "$(basename "$PWD")" "$*" >&2; }
 die() { say "$@"; exit 1; }

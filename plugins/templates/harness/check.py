@@ -184,6 +184,7 @@ def main(language):
     engine = os.environ["BELLWETHER_BIN"]
     dist, reference = TEMPLATES / language / "dist", TEMPLATES / "rust" / "dist"
     tally = Tally()
+    tally.compare("artefacts in dist", True, any(dist.glob("*.wasm")))
     if (dist / "probe.wasm").exists():
         check_probe(engine, dist / "probe.wasm", reference / "probe.wasm", tally)
     if (dist / "log-parser.wasm").exists():
