@@ -3,16 +3,29 @@
 //!
 //! ```text
 //! pack component CORE.wasm OUT.wasm   a component from what cargo built
+//! pack component CORE.wasm OUT.wasm WIT-DIR WORLD
+//!                                     the same from a module that exports the
+//!                                     world's functions and says no more
+//! pack bindings WIT-DIR WORLD FOLDER  C header, source and object file of a world
 //! pack world WIT-DIR WORLD OUT.wasm   a component of that world whose functions trap
 //! pack check FILE.wasm…               prints size, imports and exports of each
 //! ```
+//!
+//! A core module that imports `wasi_snapshot_preview1` (most C libraries do)
+//! gets Wasmtime's adapter, and with it imports of WASI 0.2.
+
+mod names;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wit_bindgen_core::Files;
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, decode, dummy_module};
-use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldItem};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId, WorldItem};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,12 +41,18 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<()> {
     match words {
-        ["component", core, out] => {
-            let module = std::fs::read(core).with_context(|| format!("cannot read {core}"))?;
+        ["component", core, out, described @ ..] if matches!(described.len(), 0 | 2) => {
+            let mut module = std::fs::read(core).with_context(|| format!("cannot read {core}"))?;
+            if let [folder, world] = described {
+                describe(&mut module, folder, world)
+                    .with_context(|| format!("cannot describe {core} as world {world}"))?;
+            }
             let component =
                 component(&module).with_context(|| format!("cannot make a component of {core}"))?;
             replace(Path::new(out), &component)
         }
+        ["bindings", wit, world, folder] => bindings(wit, world, Path::new(folder))
+            .with_context(|| format!("cannot make bindings of world {world}")),
         ["world", folders @ .., world, out] if !folders.is_empty() => {
             let component = trapping(folders, world)
                 .with_context(|| format!("cannot make a component of world {world}"))?;
@@ -41,7 +60,7 @@ fn run(words: &[&str]) -> Result<()> {
         }
         ["check", files @ ..] if !files.is_empty() => files.iter().try_for_each(|file| check(file)),
         _ => bail!(
-            "expected `component CORE OUT`, `world WIT-DIR… WORLD OUT` or `check FILE…`, found `{}`",
+            "expected `component CORE OUT [WIT-DIR WORLD]`, `bindings WIT-DIR WORLD FOLDER`, `world WIT-DIR… WORLD OUT` or `check FILE…`, found `{}`",
             words.join(" ")
         ),
     }
@@ -52,12 +71,37 @@ fn run(words: &[&str]) -> Result<()> {
 fn component(module: &[u8]) -> Result<Vec<u8>> {
     ComponentEncoder::default()
         .module(module)?
+        .adapter(
+            WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
+            WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+        )?
         .validate(true)
         .encode()
 }
 
-/// A component of a world without code: every function traps.
-fn trapping(folders: &[&str], world: &str) -> Result<Vec<u8>> {
+/// Adds the description of a world to a core module that has none, as those
+/// have that were written against the canonical ABI by hand.
+fn describe(module: &mut Vec<u8>, folder: &str, world: &str) -> Result<()> {
+    let (resolve, world) = find(&[folder], world)?;
+    *module = names::complete(module, &resolve, world)?;
+    wit_component::embed_component_metadata(module, &resolve, world, StringEncoding::UTF8)
+}
+
+/// Writes a world's C bindings: `WORLD.h`, `WORLD.c` and
+/// `WORLD_component_type.o`, with underscores in the name.
+fn bindings(wit: &str, world: &str, folder: &Path) -> Result<()> {
+    let (mut resolve, world) = find(&[wit], world)?;
+    let mut files = Files::default();
+    wit_bindgen_c::Opts::default()
+        .build()
+        .generate(&mut resolve, world, &mut files)?;
+    files
+        .iter()
+        .try_for_each(|(name, bytes)| replace(&folder.join(name), bytes))
+}
+
+/// Reads WIT folders and selects a world of the last one.
+fn find(folders: &[&str], world: &str) -> Result<(Resolve, WorldId)> {
     let mut resolve = Resolve::default();
     let mut package = None;
     for folder in folders {
@@ -68,6 +112,12 @@ fn trapping(folders: &[&str], world: &str) -> Result<Vec<u8>> {
     }
     let package = package.context("expected a WIT folder, found none")?;
     let world = resolve.select_world(&[package], Some(world))?;
+    Ok((resolve, world))
+}
+
+/// A component of a world without code: every function traps.
+fn trapping(folders: &[&str], world: &str) -> Result<Vec<u8>> {
+    let (resolve, world) = find(folders, world)?;
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     component(&module)
@@ -175,6 +225,32 @@ mod tests {
             imports.contains(&"evil:host/backdoor@1.0.0".to_owned()),
             "{imports:?}"
         );
+    }
+
+    #[test]
+    fn a_plain_module_is_described_and_adapted() {
+        let (resolve, world) = find(&["../wit"], "probe-plugin").unwrap();
+        let mangling = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
+        let mut module = dummy_module(&resolve, world, mangling);
+        assert!(component(&module).is_err(), "it says nothing of its world");
+        describe(&mut module, "../wit", "probe-plugin").unwrap();
+        let (exports, imports) = surface(&component(&module).unwrap());
+        assert_eq!(exports, ["bellwether:plugin/probe@0.1.0"]);
+        // The adapter goes where nothing needs it.
+        assert!(!imports.iter().any(|name| name.starts_with("wasi:")));
+        assert!(describe(&mut module, "../wit", "no-such-world").is_err());
+    }
+
+    #[test]
+    fn bindings_are_a_header_a_source_and_an_object() {
+        let folder = std::env::temp_dir().join(format!("pack-bindings-{}", std::process::id()));
+        bindings("../wit", "log-parser-plugin", &folder).unwrap();
+        let header = std::fs::read_to_string(folder.join("log_parser_plugin.h")).unwrap();
+        let others = ["log_parser_plugin.c", "log_parser_plugin_component_type.o"]
+            .map(|name| folder.join(name).exists());
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(header.contains("exports_bellwether_plugin_log_parser_parse"));
+        assert_eq!(others, [true, true]);
     }
 
     #[test]

@@ -1,0 +1,16 @@
+// UTF-8 for QuickJS, which has no TextDecoder.
+
+const CHUNK = 8192; // arguments of one call
+
+/** The text of bytes; bytes that are no UTF-8 are taken as Latin-1. */
+export function decode(bytes: Uint8Array): string {
+  let binary = "";
+  for (let at = 0; at < bytes.length; at += CHUNK) {
+    binary += String.fromCharCode(...bytes.subarray(at, at + CHUNK));
+  }
+  try {
+    return decodeURIComponent(escape(binary));
+  } catch {
+    return binary;
+  }
+}
