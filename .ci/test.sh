@@ -5,38 +5,55 @@ cd "$(dirname "$0")/.."
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-failed=0
 passed=0
+failed=0
+broken=()
 
-# Runs a step, shows it, and adds up the numbers of its runner's summary.
+# Adds up the summaries of nextest, cargo test and Playwright: "PASSED FAILED".
+tally() {
+    sed -r 's/\x1b\[[0-9;]*m//g' | awk '
+        /^ *(Summary \[|test result:)/ || /^ +[0-9]+ (passed|failed|flaky)/ {
+            while (match($0, /[0-9]+ (passed|failed|flaky|timed out)/)) {
+                split(substr($0, RSTART, RLENGTH), word, " ")
+                n[word[2]] += word[1]
+                $0 = substr($0, RSTART + RLENGTH)
+            }
+        }
+        END { print n["passed"] + 0, n["failed"] + n["flaky"] + n["timed"] + 0 }'
+}
+
+# Runs a step, shows it, and counts its tests.
 step() { # NAME, COMMAND…
-    local name=$1
+    local name=$1 good bad status=0
     shift
     echo "== $name"
-    if ! "$@" 2>&1 | tee "$log"; then
+    "$@" 2>&1 | tee "$log" || status=$?
+    read -r good bad < <(tally <"$log")
+    if [ "$status" != 0 ]; then
         echo "== $name failed"
-        failed=$((failed + 1))
+        broken+=("$name")
+        # Something broke before a test could say so.
+        [ "$bad" != 0 ] || bad=1
     fi
+    passed=$((passed + good))
+    failed=$((failed + bad))
 }
-count() { # PATTERN with one number
-    local n
-    n=$(sed -r 's/\x1b\[[0-9;]*m//g' "$log" | sed -nr "s/$1/\1/p" | awk '{n += $1} END {print n + 0}')
-    passed=$((passed + n))
-}
+
 rust_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --release "$@"
+        cargo nextest run --release --no-fail-fast "$@"
     else
         cargo test --release --no-fail-fast "$@"
     fi
 }
 
-step "plugin tests" plugins/test.sh
-count '.*[^0-9]([0-9]+) passed.*'
+step "plugin tests" plugins/test.sh --no-fail-fast
 step "web types" npm --prefix web run check
 step "engine tests" rust_tests
-count '.*[^0-9]([0-9]+) passed.*'
+step "web in Chromium" npm --prefix web run test:a11y
+step "the main job in Chromium" npm --prefix web run test:e2e
 
 echo
+[ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
