@@ -16,7 +16,7 @@ plugins: setup ## Build the first-party plugins (WebAssembly components)
 	plugins/build.sh
 
 web/node_modules/.package-lock.json: web/package-lock.json
-	npm --prefix web install --no-audit --no-fund
+	npm --prefix web ci --no-audit --no-fund
 
 web: setup web/node_modules/.package-lock.json ## Build the web UI
 	npm --prefix web run build
