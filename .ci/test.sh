@@ -8,33 +8,43 @@ cd "$(dirname "$0")/.."
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-failed=0
 passed=0
+failed=0
+broken=()
 
-# Runs a step and shows it.
+# Adds up the summaries of nextest, cargo test and Playwright: "PASSED FAILED".
+tally() {
+    sed -r 's/\x1b\[[0-9;]*m//g' | awk '
+        /^ *(Summary \[|test result:)/ || /^ +[0-9]+ (passed|failed|flaky)/ {
+            while (match($0, /[0-9]+ (passed|failed|flaky|timed out)/)) {
+                split(substr($0, RSTART, RLENGTH), word, " ")
+                n[word[2]] += word[1]
+                $0 = substr($0, RSTART + RLENGTH)
+            }
+        }
+        END { print n["passed"] + 0, n["failed"] + n["flaky"] + n["timed"] + 0 }'
+}
+
+# Runs a step, shows it, and counts its tests.
 step() { # NAME, COMMAND…
-    local name=$1
+    local name=$1 good bad status=0
     shift
     echo "== $name"
-    if ! "$@" 2>&1 | tee "$log"; then
+    "$@" 2>&1 | tee "$log" || status=$?
+    read -r good bad < <(tally <"$log")
+    if [ "$status" != 0 ]; then
         echo "== $name failed"
-        # A runner that counts its failures counts them below.
-        [ "$(sum "$failures")" -gt 0 ] || failed=$((failed + 1))
+        broken+=("$name")
+        # Something broke before a test could say so.
+        [ "$bad" != 0 ] || bad=1
     fi
-    passed=$((passed + $(sum '([0-9]+) passed')))
-    failed=$((failed + $(sum "$failures")))
-}
-readonly failures='([0-9]+) (failed|timed out)'
-
-# Adds up what the runner's summary lines say.
-sum() { # PATTERN with the number first
-    sed -r 's/\x1b\[[0-9;]*m//g' "$log" | grep -oE "(^|[^0-9])$1" |
-        grep -oE '[0-9]+' | awk '{n += $1} END {print n + 0}'
+    passed=$((passed + good))
+    failed=$((failed + bad))
 }
 
 rust_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
-        cargo nextest run --release "$@"
+        cargo nextest run --release --no-fail-fast "$@"
     else
         cargo test --release --no-fail-fast "$@"
     fi
@@ -50,7 +60,7 @@ if wanted lints; then
     step "lints" cargo clippy --release --all-targets --no-deps -- -D warnings
 fi
 if wanted plugins; then
-    step "plugins" plugins/test.sh
+    step "plugins" plugins/test.sh --no-fail-fast
 fi
 if wanted engine; then
     step "engine" rust_tests
@@ -62,5 +72,6 @@ if wanted web; then
 fi
 
 echo
+[ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

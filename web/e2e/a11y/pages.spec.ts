@@ -1,6 +1,9 @@
 import AxeBuilder from '@axe-core/playwright';
 import { expect, test, type Page } from '@playwright/test';
 
+// They only look.
+test.describe.configure({ mode: 'parallel' });
+
 const PAGES = [
   '/', '/alerts', '/alerts/41', '/alerts/42', '/status', '/series/homepage/web-2', '/series/orders-queue/db-1', '/nodes', '/nodes/web-2', '/nodes/new', '/nodes/web-2/edit',
   '/checks', '/checks/api', '/checks/new', '/checks/api/edit', '/checks/homepage/edit', '/rules', '/rules/new', '/rules/api-slow', '/contacts', '/contacts/new', '/remediations',
