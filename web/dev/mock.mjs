@@ -184,7 +184,7 @@ const routes = [
   ['GET', '/demo', () => ({ broken: db.broken })],
   ['POST', '/demo', ({ body }) => { db.broken = body.broken; tell({ type: 'series', check: 'homepage', node: 'web-1', state: 'ok', soft: false, stale: false }); return { broken: db.broken }; }],
   ['GET', '/users', ({ query }) => page(db.users, query)],
-  ['POST', '/users', ({ body }) => { if ((body.password ?? '').length < 10) throw invalid(['password', `expected at least 10 characters, found ${(body.password ?? '').length}`]); db.users.push({ name: body.name, role: body.role, disabled: false, has_password: true, created_at: now() }); return db.users.at(-1); }],
+  ['POST', '/users', ({ body }) => { if ((body.password ?? '').length < 8) throw invalid(['password', `expected at least 8 characters, found ${(body.password ?? '').length}`]); db.users.push({ name: body.name, role: body.role, disabled: false, has_password: true, created_at: now() }); return db.users.at(-1); }],
   ['PATCH', '/users/([^/]+)', ({ m, body }) => Object.assign(find(db.users, (u) => u.name === m[1], 'user'), body)],
   ['DELETE', '/users/([^/]+)', ({ m }) => { db.users = db.users.filter((u) => u.name !== m[1]); }],
   ['GET', '/tokens', ({ query }) => page(db.tokens, query)],
@@ -192,7 +192,7 @@ const routes = [
   ['DELETE', '/tokens/([^/]+)', ({ m }) => { db.tokens = db.tokens.filter((t) => t.id !== m[1]); }],
   ['GET', '/audit', ({ query }) => page(db.audit, query)],
   ['POST', '/config/validate', ({ body }) => (String(body).includes('evry') ? { ok: false, problems: [{ line: 3, column: 5, path: 'checks[0].evry', message: 'unknown key', suggestion: 'every' }] } : { ok: true, problems: [] })],
-  ['POST', '/me/password', ({ body, user }) => { if ((body.new ?? '').length < 10) throw invalid(['new', `expected at least 10 characters, found ${(body.new ?? '').length}`]); user.has_password = true; }],
+  ['POST', '/me/password', ({ body, user }) => { if ((body.new ?? '').length < 8) throw invalid(['new', `expected at least 8 characters, found ${(body.new ?? '').length}`]); user.has_password = true; }],
 ].map(([method, pattern, handle]) => [method, new RegExp(`^/api/v1${pattern}$`), handle]);
 
 async function read(request) {

@@ -78,7 +78,7 @@ test.describe('first start', () => {
     await audit(page);
     await page.getByRole('button', { name: 'Set password and continue' }).click();
     await expect(page.getByLabel('New password', { exact: true })).toBeFocused();
-    await expect(page.getByText('expected at least 10 characters, found 5')).toBeVisible();
+    await expect(page.getByText('expected at least 8 characters, found 5')).toBeVisible();
     await page.getByLabel('New password', { exact: true }).fill('long enough now');
     await page.getByLabel('New password again').fill('long enough now');
     await page.getByRole('button', { name: 'Set password and continue' }).click();

@@ -10,6 +10,19 @@ export const toDate = (us: Micros) => new Date(us / 1000);
 export const full = (us: Micros) => absolute.format(toDate(us));
 export const time = (us: Micros) => clockTime.format(toDate(us));
 export const dayAndTime = (us: Micros) => dayTime.format(toDate(us));
+const minute = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+/** Labels of a time axis, as the reader's language has them; `ticks` and `step` in seconds. */
+export function timeTicks(ticks: number[], step: number): string[] {
+  let before = '';
+  return ticks.map((tick) => {
+    const at = new Date(tick * 1000);
+    const date = day.format(at);
+    const label = step >= 86_400 ? date : (step < 60 ? clockTime : minute).format(at) + (date === before ? '' : `\n${date}`);
+    before = date;
+    return label;
+  });
+}
 /** Milliseconds matter in logs. */
 export const precise = (us: Micros) => `${logTime.format(toDate(us))}.${String(Math.floor(us / 1000) % 1000).padStart(3, '0')}`;
 
