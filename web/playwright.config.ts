@@ -1,6 +1,6 @@
 import { defineConfig } from '@playwright/test';
 
-const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const args = ['--no-sandbox', '--disable-dev-shm-usage', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 const MOCK = 8490;
 const mock = (flag: string, port: number) => ({ command: `node dev/mock.mjs ${flag} --port ${port}`, url: `http://127.0.0.1:${port}/`, reuseExistingServer: false });
 // Each journey starts an engine of its own; only the accessibility tests need the mock.

@@ -8,8 +8,7 @@ test('a plugin that loops is a fault, a target that hangs is critical, and both 
   await progress.getByRole('link', { name: 'Review permissions' }).click();
   await page.getByLabel('The node under check').check();
   await page.getByRole('button', { name: 'Grant permissions' }).click();
-  // It asked for more than it was given.
-  await expect(page.getByRole('button', { name: 'Revoke all' })).toBeVisible();
+  await expect(page.getByText('“hostile” may do what you granted from its next run on')).toBeVisible();
 
   await add(page, 'Nodes', 'node');
   await page.getByLabel('Name').fill('shop-1');
@@ -42,10 +41,10 @@ test('a plugin that loops is a fault, a target that hangs is critical, and both 
   await test.step('a target that never answers', async () => {
     const row = await check('hangs', 'endless-host-call', `http://127.0.0.1:${silent.port}/`);
     await expect(row).toContainText('Critical');
-    await expect(row).toContainText('timed out in first byte');
+    await expect(row).toContainText(/timed out in first.byte/);
     await expect(row).not.toContainText('Fault');
     await row.getByRole('link', { name: 'shop-1' }).click();
-    await expect(page.getByRole('list', { name: 'Recent results' }).getByRole('listitem').first()).toContainText('timed out in first byte');
+    await expect(page.getByRole('list', { name: 'Recent results' }).getByRole('listitem').first()).toContainText(/timed out in first.byte/);
   });
 
   await test.step('other checks are not held up: both stand in the overview', async () => {

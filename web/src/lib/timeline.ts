@@ -28,7 +28,7 @@ export function tell(e: TimelineEntry): Told {
     case 'state_changed': {
       const from = e.from ? `from ${low(e.from)} to ${low(e.to)}` : `to ${low(e.to)}`;
       const how = e.to === 'ok' ? '' : e.hard ? ' (confirmed)' : ` (failure ${e.attempt}, not confirmed yet)`;
-      const text = e.to === 'ok' ? `The check recovered: it went ${from}.` : `The check went ${from}${how}.`;
+      const text = e.to !== 'ok' ? `The check went ${from}${how}.` : e.from ? `The check recovered: it went ${from}.` : 'The first result of the check was OK.';
       return { icon: e.to, tone: e.to, text, quote: e.summary };
     }
     case 'fault_began':
