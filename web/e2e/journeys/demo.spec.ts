@@ -25,7 +25,7 @@ test('the demo is broken and repairs itself', async ({ page }, info) => {
     await visit(page, 'Alerts');
     await page.getByRole('link', { name: 'homepage-down' }).first().click();
     const timeline = page.getByRole('list', { name: 'Timeline' });
-    await expect(timeline).toContainText('The check confirms that “restart-shop” repaired it.');
+    await expect(timeline).toContainText('The check confirms that “restart-shop” repaired it.', { timeout: 30_000 });
     await expect(timeline).toContainText('The alert was resolved');
   } finally {
     await engine.stop();

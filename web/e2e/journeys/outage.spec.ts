@@ -136,7 +136,8 @@ test('from the first start to a repaired outage', async ({ engine, mail, page, s
       'The all-clear mail to ops@example.org (contact “oncall”) was put in the outbox.',
       'queued as journey-2',
     ];
-    for (const event of events) await expect(timeline).toContainText(event);
+    // The alert may end before its repair is proved.
+    for (const event of events) await expect(timeline).toContainText(event, { timeout: 30_000 });
     await timeline.getByText('Show output').click();
     await expect(timeline.getByText('service restarted')).toBeVisible();
     await expect(page.getByRole('list', { name: 'Mails' }).getByText('Accepted')).toHaveCount(2);
