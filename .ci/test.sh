@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Every test of the project; ends with one line of totals.
+#
+#   .ci/test.sh            all of it
+#   .ci/test.sh engine     only this part: format, lints, plugins, web, engine
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -47,13 +50,26 @@ rust_tests() {
     fi
 }
 
-step "format" cargo fmt --check
-step "lints" cargo clippy --release --all-targets --no-deps -- -D warnings
-step "plugin tests" plugins/test.sh --no-fail-fast
-step "web types" npm --prefix web run check
-step "engine tests" rust_tests
-step "web in Chromium" npm --prefix web run test:a11y
-step "the main job in Chromium" npm --prefix web run test:e2e
+parts=("${@:-all}")
+wanted() { [[ " ${parts[*]} " == *" $1 "* || " ${parts[*]} " == *" all "* ]]; }
+
+if wanted format; then
+    step "format" cargo fmt --check
+fi
+if wanted lints; then
+    step "lints" cargo clippy --release --all-targets --no-deps -- -D warnings
+fi
+if wanted plugins; then
+    step "plugins" plugins/test.sh --no-fail-fast
+fi
+if wanted engine; then
+    step "engine" rust_tests
+fi
+if wanted web; then
+    step "web: types" npm --prefix web run check
+    step "web: pages in Chromium" npm --prefix web run test:a11y
+    step "web: the main job in Chromium" npm --prefix web run test:e2e
+fi
 
 echo
 [ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"

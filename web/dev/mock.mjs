@@ -88,13 +88,14 @@ function validate(kind, spec, fresh) {
     if (spec.every && !/^\d+(ms|s|m|h|d)$/.test(spec.every)) fields.push(['every', `expected a duration such as 10s or 5m, found ${JSON.stringify(spec.every)}`]);
     if (!spec.every && !spec.cron) fields.push(['every', 'expected every or cron']);
     const schema = data.schemas[spec.plugin];
-    for (const key of schema?.required ?? []) if (spec.config?.[key] === undefined) fields.push([`config.${key}`, 'is required']);
+    for (const key of schema?.required ?? []) if (spec.config?.[key] === undefined) fields.push(['config', `expected the key "${key}", found none`]);
     for (const key of Object.keys(spec.config ?? {})) if (schema && !schema.properties[key]) fields.push([`config.${key}`, 'is not known to this plugin', Object.keys(schema.properties)[0]]);
     (spec.config?.expect_status ?? []).forEach((s, i) => /^\d{3}|^\dxx/.test(String(s)) || fields.push([`config.expect_status[${i}]`, `expected a status such as 200, found ${JSON.stringify(s)}`]));
   }
   if (kind === 'rules' && !/==|>|<|true/.test(spec.when ?? '')) fields.push(['when', 'expected an expression of type bool']);
   if (kind === 'contacts') (spec.email ?? []).forEach((m, i) => m.includes('@') || fields.push([`email[${i}]`, `expected a mailbox such as ops@example.org, found ${JSON.stringify(m)}`]));
-  if (fields.length) throw invalid(...fields);
+  // The engine says where it is in the whole configuration.
+  if (fields.length) throw invalid(...fields.map(([path, ...rest]) => [`${kind}[${db.objects[kind].length}].${path}`, ...rest]));
 }
 function withSummary(kind, o) {
   const key = { nodes: 'node', checks: 'check' }[kind];

@@ -13,7 +13,7 @@ test('server-side errors stand at their fields and the first one has the focus',
   await expect(name).toHaveAttribute('aria-invalid', 'true');
   await expect(name).toHaveAccessibleDescription(/expected letters/);
   await expect(page.getByLabel('Every')).toHaveAccessibleDescription(/expected a duration/);
-  await expect(page.getByLabel('URL')).toHaveAccessibleDescription(/is required/);
+  await expect(page.getByLabel('URL')).toHaveAccessibleDescription(/expected a value, found none/);
   await expect(page.getByRole('textbox', { name: 'Expect status' })).toHaveAccessibleDescription(/expected a status/);
 });
 

@@ -1,6 +1,6 @@
-import { expect, test } from '@playwright/test';
+import { expect } from '@playwright/test';
 import { Engine } from './support/engine';
-import { setPassword, visit } from './support/fixtures';
+import { setPassword, test, visit } from './support/fixtures';
 
 test('the demo is broken and repairs itself', async ({ page }, info) => {
   const engine = await Engine.demo();

@@ -13,6 +13,12 @@ export class FormState {
   busy = $state(false);
   root: HTMLElement | undefined;
   #paths = new Map<string, number>();
+  readonly #list: RegExp | null;
+
+  /** `list`: the objects' key in the configuration; the engine says `checks[3].every` of a check. */
+  constructor(list?: string) {
+    this.#list = list ? new RegExp(`^${list}\\[\\d+\\]\\.?`) : null;
+  }
 
   register(path: string): () => void {
     this.#paths.set(path, (this.#paths.get(path) ?? 0) + 1);
@@ -34,6 +40,15 @@ export class FormState {
     }
   }
 
+  /** Where and what for the person: a missing key is reported at the object that lacks it. */
+  #told(field: FieldError): { path: string; text: string } {
+    const path = this.#list ? field.path.replace(this.#list, '') : field.path;
+    const missing = /^expected the key "([^"]+)"/.exec(field.message)?.[1];
+    const inner = missing && path !== missing && !path.endsWith(`.${missing}`) ? `${path}.${missing}`.replace(/^\./, '') : path;
+    if (missing && this.#paths.has(inner)) return { path: inner, text: 'expected a value, found none' };
+    return { path, text: field.message + (field.suggestion ? ` — did you mean “${field.suggestion}”?` : '') };
+  }
+
   clear() {
     this.errors = {};
     this.top = [];
@@ -42,11 +57,11 @@ export class FormState {
   place(fields: FieldError[], message?: string) {
     this.clear();
     for (const field of fields) {
-      const text = field.message + (field.suggestion ? ` — did you mean “${field.suggestion}”?` : '');
-      const home = this.#home(field.path);
-      if (home === null) this.top.push(field.path ? `${field.path}: ${text}` : text);
+      const { path, text } = this.#told(field);
+      const home = this.#home(path);
+      if (home === null) this.top.push(path ? `${path}: ${text}` : text);
       else {
-        const rest = field.path === home ? '' : `${field.path.slice(home.length).replace(/^\./, '')}: `;
+        const rest = path === home ? '' : `${path.slice(home.length).replace(/^\./, '')}: `;
         this.errors[home] = this.errors[home] ? `${this.errors[home]}; ${rest}${text}` : rest + text;
       }
     }

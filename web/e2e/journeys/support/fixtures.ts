@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { extname, join } from 'node:path';
 import { expect, type Locator, type Page, test as base } from '@playwright/test';
 import { Engine } from './engine';
 import { MailServer } from './mail';
@@ -17,9 +19,23 @@ interface World {
   admin: Page;
 }
 
+const TYPES: Record<string, string> = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript', '.css': 'text/css', '.svg': 'image/svg+xml', '.woff2': 'font/woff2' };
+
 /** A world of its own for each test: engine, mail server, service to watch. */
 export const test = base.extend<World>({
   config: [{}, { option: true }],
+  // BELLWETHER_UI names a folder with another build of the UI (`dist`): a change
+  // of it is tried without building the engine.
+  page: async ({ page }, use) => {
+    const folder = process.env.BELLWETHER_UI;
+    if (folder)
+      await page.route(/^[^/]+\/\/[^/]+\/(?!api\/)/, async (route) => {
+        const path = new URL(route.request().url()).pathname;
+        const name = extname(path) ? path : '/index.html';
+        await route.fulfill({ body: await readFile(join(folder, name)), contentType: TYPES[extname(name)] });
+      });
+    await use(page);
+  },
   mail: async ({}, use) => {
     const mail = await MailServer.start();
     await use(mail);
