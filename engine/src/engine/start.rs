@@ -159,6 +159,7 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
             ui: Arc::new(ui),
         }),
         snapshot,
+        metrics: PrometheusBuilder::new().build_recorder(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     });
@@ -219,13 +220,12 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
         FirstLogin::Link { token } => Some(format!("/login#token={token}")),
         FirstLogin::Nothing | FirstLogin::PasswordSet => None,
     };
-    let metrics = PrometheusBuilder::new().build_recorder();
     spawn_deliveries(&core);
     logs::spawn(&core);
     maintenance::spawn(&core, options.ticking);
     status::spawn(&core);
     tasks.spawn(commands::serve(core.clone(), commands_rx));
-    let router = crate::http::router(core.http_deps(commands_tx, metrics.handle()));
+    let router = crate::http::router(core.http_deps(commands_tx));
     let serving = stop.clone();
     tasks.spawn(async move {
         let served = axum::serve(

@@ -17,6 +17,7 @@ use super::state::ConfigHandle;
 use crate::check::outcome::Digest;
 use crate::config::spec::{GrantsSpec, JsonObject, Spec};
 use crate::config::units::Span;
+use crate::plugin::{CostFigures, Costs};
 use crate::store::Store;
 use crate::store::plugins::{self as stored, Origin, Plugin as PluginRow};
 
@@ -41,6 +42,7 @@ pub struct PluginView {
     pub granted: bool,
 }
 
+/// One version of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct VersionView {
     pub digest: Digest,
@@ -50,6 +52,15 @@ pub struct VersionView {
     /// Bytes.
     pub size: u64,
     pub active: bool,
+    /// Since the engine started.
+    pub cost: CostFigures,
+}
+
+/// What the views are made of beside the stored rows.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    spec: &'a Spec,
+    costs: &'a Costs,
 }
 
 /// A plugin with what it says of itself.
@@ -171,18 +182,19 @@ fn used_by(spec: &Spec, name: &str, digests: &[&Digest]) -> Vec<String> {
         .collect()
 }
 
-fn views(rows: &[PluginRow], spec: &Spec) -> Vec<PluginView> {
+fn views(rows: &[PluginRow], known: Known<'_>) -> Vec<PluginView> {
     let mut by_name: BTreeMap<&str, Vec<&PluginRow>> = BTreeMap::new();
     for row in rows {
         by_name.entry(&row.name).or_default().push(row);
     }
     by_name
         .into_iter()
-        .map(|(name, versions)| view(name, versions, spec))
+        .map(|(name, versions)| view(name, versions, known))
         .collect()
 }
 
-fn view(name: &str, mut versions: Vec<&PluginRow>, spec: &Spec) -> PluginView {
+fn view(name: &str, mut versions: Vec<&PluginRow>, known: Known<'_>) -> PluginView {
+    let spec = known.spec;
     versions.sort_by(|a, b| (b.uploaded_at, &b.digest).cmp(&(a.uploaded_at, &a.digest)));
     let active = versions.iter().copied().find(|row| row.active);
     let shown = active.or(versions.first().copied());
@@ -212,6 +224,7 @@ fn view(name: &str, mut versions: Vec<&PluginRow>, spec: &Spec) -> PluginView {
                 uploaded_by: row.uploaded_by.clone(),
                 size: row.size,
                 active: row.active,
+                cost: known.costs.get(&row.digest),
             })
             .collect(),
         grants,
@@ -229,9 +242,14 @@ pub async fn list(
     _: Viewer,
     State(config): State<ConfigHandle>,
     State(store): State<Store>,
+    State(costs): State<Costs>,
 ) -> Result<Json<Items<PluginView>>> {
     let rows = stored::list(&mut *store.reader().await?).await?;
-    Ok(Json(Items::all(views(&rows, &config.get().spec))))
+    let known = Known {
+        spec: &config.get().spec,
+        costs: &costs,
+    };
+    Ok(Json(Items::all(views(&rows, known))))
 }
 
 /// One plugin with its manifest
@@ -244,10 +262,15 @@ pub async fn get(
     _: Viewer,
     State(config): State<ConfigHandle>,
     State(store): State<Store>,
+    State(costs): State<Costs>,
     Path(name): Path<String>,
 ) -> Result<Json<PluginPage>> {
     let rows = stored::list(&mut *store.reader().await?).await?;
-    let plugin = views(&rows, &config.get().spec)
+    let known = Known {
+        spec: &config.get().spec,
+        costs: &costs,
+    };
+    let plugin = views(&rows, known)
         .into_iter()
         .find(|plugin| plugin.name == name)
         .ok_or_else(|| Error::not_found("plugin", &name))?;
@@ -357,7 +380,11 @@ async fn remove_from(
     digest: Option<Digest>,
 ) -> Result<StatusCode> {
     let rows = stored::list(&mut *store.reader().await?).await?;
-    let known = views(&rows, &config.get().spec)
+    let known = Known {
+        spec: &config.get().spec,
+        costs: &Costs::default(),
+    };
+    let known = views(&rows, known)
         .into_iter()
         .find(|known| known.name == plugin)
         .ok_or_else(|| Error::not_found("plugin", &plugin))?;

@@ -122,7 +122,7 @@ pub(super) struct Inner {
 /// The plugin host. Cheap to share behind an `Arc`; every call may be made from
 /// any runtime.
 pub struct Host {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     guests: Guests,
     /// Runs for which there are file descriptors.
     descriptors: u32,
@@ -230,6 +230,11 @@ impl Host {
             .catalogue
             .get(digest)
             .map(|loaded| loaded.installed.clone())
+    }
+
+    /// What each loaded plugin cost.
+    pub fn costs(&self) -> super::Costs {
+        self.inner.catalogue.costs.clone()
     }
 
     /// Every loaded plugin, by name.

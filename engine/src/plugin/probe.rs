@@ -9,6 +9,7 @@ use wasmtime::component::{ComponentType, Lower, TypedFunc};
 use super::bindings::bellwether::plugin::types as wit;
 use super::bindings::exports::bellwether::plugin::probe::{ProbeError, Report as WitReport};
 use super::catalogue::Loaded;
+use super::cost::metered;
 use super::host::Inner;
 use super::kind::Kind;
 use super::log::{RunLog, clip};
@@ -188,11 +189,14 @@ impl Inner {
                 instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
             check.call_async(&mut store, (request,)).await
         };
-        let result = if loaded.uses_wasi {
-            bounded(running, length).await
-        } else {
-            running.await
-        };
+        let (result, busy) = metered(async {
+            if loaded.uses_wasi {
+                bounded(running, length).await
+            } else {
+                running.await
+            }
+        })
+        .await;
         let mut data = store.into_data();
         data.collect_output();
         let verdict = match result {
@@ -203,6 +207,8 @@ impl Inner {
                 End::Fault(fault) => Err(fault),
             },
         };
+        let fault = verdict.as_ref().err().map(|fault| fault.kind);
+        loaded.cost.add(busy, &mut data, fault);
         let redactor = data.redactor;
         let verdict = if redactor.is_empty() {
             verdict
