@@ -74,7 +74,7 @@ impl Core {
     /// [`adopt`](Self::adopt).
     pub fn propose(&self, candidate: Candidate) -> Input {
         let input = Input::Configured {
-            policy: Arc::new(resolve::policy(&candidate.config)),
+            policy: Arc::new(resolve::policy(&candidate.config, Default::default())),
             mail_domain: resolve::mail_domain(&candidate.config),
             generation: candidate.generation.number,
         };

@@ -99,9 +99,13 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
         parts.states.iter().cloned(),
     );
     let interrupted = interrupted_runs(&parts);
+    let held = parts.quarantines.clone();
     let snapshot = snapshot(parts, installation, &live);
 
     let host = host(&options, &file.spec)?;
+    for quarantine in held {
+        host.hold(&quarantine.digest, quarantine.text(), quarantine.trial_at);
+    }
     let listener =
         TcpListener::bind(options.listen)
             .await
@@ -331,6 +335,7 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
                 .collect::<VecDeque<_>>(),
             plugin_state: Arc::new(plugin_states.remove(&row.id).unwrap_or_default()),
             node: None,
+            sound: None,
         })
         .collect();
     let ids = parts.last_ids;
@@ -356,6 +361,7 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
                 (run.remediation, past)
             })
             .collect(),
+        quarantines: parts.quarantines,
         next: NextIds {
             series: ids.series + 1,
             metric: ids.metric + 1,

@@ -256,6 +256,13 @@ pub enum Command {
         actor: Actor,
         reply: Reply<Applied>,
     },
+    /// Let a version that is held back run again.
+    ReleasePlugin {
+        plugin: String,
+        digest: Digest,
+        actor: Actor,
+        reply: Reply<()>,
+    },
     /// Remove a plugin, or one version of it.
     RemovePlugin {
         plugin: String,

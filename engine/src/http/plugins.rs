@@ -12,14 +12,16 @@ use utoipa::ToSchema;
 use super::commands::{Command, Commands, DryRunReport};
 use super::error::{Error, Result};
 use super::extract::{Body, Operator, Path, Viewer};
+use super::lifecycle::QuarantineView;
 use super::objects::Items;
 use super::state::ConfigHandle;
 use crate::check::outcome::Digest;
 use crate::config::spec::{GrantsSpec, JsonObject, Spec};
 use crate::config::units::Span;
+use crate::pipeline::quarantine::Quarantine;
 use crate::plugin::{CostFigures, Costs};
-use crate::store::Store;
 use crate::store::plugins::{self as stored, Origin, Plugin as PluginRow};
+use crate::store::{Store, quarantines};
 
 /// A plugin with all its versions.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -54,6 +56,8 @@ pub struct VersionView {
     pub active: bool,
     /// Since the engine started.
     pub cost: CostFigures,
+    /// Why it is not run; absent where it is.
+    pub quarantine: Option<QuarantineView>,
 }
 
 /// What the views are made of beside the stored rows.
@@ -61,6 +65,7 @@ pub struct VersionView {
 struct Known<'a> {
     spec: &'a Spec,
     costs: &'a Costs,
+    held: &'a [Quarantine],
 }
 
 /// A plugin with what it says of itself.
@@ -225,6 +230,11 @@ fn view(name: &str, mut versions: Vec<&PluginRow>, known: Known<'_>) -> PluginVi
                 size: row.size,
                 active: row.active,
                 cost: known.costs.get(&row.digest),
+                quarantine: known
+                    .held
+                    .iter()
+                    .find(|held| held.digest == row.digest)
+                    .map(QuarantineView::from),
             })
             .collect(),
         grants,
@@ -244,10 +254,12 @@ pub async fn list(
     State(store): State<Store>,
     State(costs): State<Costs>,
 ) -> Result<Json<Items<PluginView>>> {
-    let rows = stored::list(&mut *store.reader().await?).await?;
+    let mut reader = store.reader().await?;
+    let rows = stored::list(&mut reader).await?;
     let known = Known {
         spec: &config.get().spec,
         costs: &costs,
+        held: &quarantines::list(&mut reader).await?,
     };
     Ok(Json(Items::all(views(&rows, known))))
 }
@@ -265,10 +277,12 @@ pub async fn get(
     State(costs): State<Costs>,
     Path(name): Path<String>,
 ) -> Result<Json<PluginPage>> {
-    let rows = stored::list(&mut *store.reader().await?).await?;
+    let mut reader = store.reader().await?;
+    let rows = stored::list(&mut reader).await?;
     let known = Known {
         spec: &config.get().spec,
         costs: &costs,
+        held: &quarantines::list(&mut reader).await?,
     };
     let plugin = views(&rows, known)
         .into_iter()
@@ -383,6 +397,7 @@ async fn remove_from(
     let known = Known {
         spec: &config.get().spec,
         costs: &Costs::default(),
+        held: &[],
     };
     let known = views(&rows, known)
         .into_iter()

@@ -20,6 +20,7 @@ use super::engine::WasmEngine;
 use super::guests::Guests;
 use super::kind::Kind;
 use super::manifest::Manifest;
+use super::quarantine::Gate;
 use super::resolve::{self, Resolve};
 use super::run::{End, HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, new_store};
 use super::tls::Tls;
@@ -98,6 +99,7 @@ pub(super) struct Shared {
     pub tls: Arc<Tls>,
     pub guests: Guests,
     pub clock: SharedClock,
+    pub gate: Gate,
 }
 
 impl Shared {
@@ -151,6 +153,7 @@ impl Host {
             tls: Arc::new(Tls::new(config.extra_roots)),
             guests: guests.clone(),
             clock: config.clock,
+            gate: Gate::default(),
         };
         let catalogue = Catalogue::new(wasm, Compiler::new(config.compiler), files)?;
         Ok(Self {
@@ -379,6 +382,7 @@ impl Inner {
 
     /// A loaded plugin of a kind, or the fault that says what is wrong.
     pub fn plugin(&self, digest: &Digest, kind: Kind) -> Result<Arc<Loaded>, Fault> {
+        self.shared.gate.admit(digest, kind, &*self.shared.clock)?;
         let loaded = self.catalogue.get(digest).ok_or_else(|| {
             Fault::new(
                 FaultKind::Plugin,

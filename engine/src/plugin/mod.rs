@@ -31,6 +31,7 @@ mod net_tcp;
 pub mod notifier;
 pub mod parser;
 mod probe;
+mod quarantine;
 pub mod resolve;
 mod run;
 mod secrets;

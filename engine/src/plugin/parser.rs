@@ -177,6 +177,9 @@ impl SourceParser {
 
 impl LineParser for SourceParser {
     async fn parse(&mut self, batch: &LineBatch) -> Result<Parsed, Fault> {
+        if let Some(fault) = self.host.held(&self.plugin) {
+            return Err(fault);
+        }
         if self.instance.is_none() {
             self.recycle().await?;
         }

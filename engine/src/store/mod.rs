@@ -21,6 +21,7 @@ pub mod objects;
 pub mod open;
 pub mod outbox;
 pub mod plugins;
+pub mod quarantines;
 pub mod results;
 pub mod retention;
 pub mod rollups;

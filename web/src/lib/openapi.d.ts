@@ -646,6 +646,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins/{name}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a quarantined version run again */
+        post: operations["release_plugin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/plugins/{name}/versions/{digest}": {
         parameters: {
             query?: never;
@@ -1052,6 +1069,11 @@ export interface components {
             check: string;
             /** @enum {string} */
             kind: "fault";
+        } | {
+            plugin: string;
+            digest: components["schemas"]["Digest"];
+            /** @enum {string} */
+            kind: "plugin";
         };
         /** @description An alert, as shown in lists. */
         AlertView: {
@@ -1186,6 +1208,33 @@ export interface components {
             /** @description Mailboxes; each gets a mail of its own. */
             email?: string[];
         };
+        /** @description What a plugin cost since the engine started. */
+        CostFigures: {
+            /**
+             * Format: int64
+             * @description Runs that ended; of a log parser: batches.
+             */
+            runs: number;
+            /** @description Runs that gave no judgement, by the kind of their fault. */
+            faults: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description Time on a guest thread in microseconds, without waits.
+             */
+            cpu_us: number;
+            /**
+             * Format: int64
+             * @description Calls of Bellwether's own interfaces; those of WASI are not counted.
+             */
+            host_calls: number;
+            /**
+             * Format: int64
+             * @description Most linear memory of one run, in bytes.
+             */
+            peak_memory: number;
+        };
         /** @description A token to be made. */
         CreateToken: {
             name: string;
@@ -1252,7 +1301,8 @@ export interface components {
         };
         /** @description A run to be tried. */
         DryRun: {
-            node: string;
+            /** @description Where to run it; absent for what needs no node. */
+            node?: string | null;
             config?: Record<string, never>;
             /** @description At most 60s; 5s where absent. */
             timeout?: string | null;
@@ -2222,6 +2272,32 @@ export interface components {
             /** @description Everything wanted is granted. */
             granted: boolean;
         };
+        /**
+         * @description Why a version is held back.
+         * @enum {string}
+         */
+        QuarantineCause: "crashes" | "revoked" | "unsigned";
+        /** @description Why a version is not run. */
+        QuarantineView: {
+            cause: components["schemas"]["QuarantineCause"];
+            reason: string;
+            /** Format: int64 */
+            since: number;
+            /**
+             * Format: int32
+             * @description Trial runs that crashed.
+             */
+            trials: number;
+            /**
+             * Format: int64
+             * @description When the next trial run is made; absent for none.
+             */
+            trial_at?: number | null;
+        };
+        /** @description The version to let run. */
+        Release: {
+            digest: components["schemas"]["Digest"];
+        };
         Reloaded: {
             /** Format: int64 */
             generation: number;
@@ -2715,6 +2791,7 @@ export interface components {
         };
         /** @enum {string} */
         VerifyStatus: "none" | "waiting" | "ok" | "failed";
+        /** @description One version of a plugin. */
         VersionView: {
             digest: components["schemas"]["Digest"];
             version: string;
@@ -2727,6 +2804,9 @@ export interface components {
              */
             size: number;
             active: boolean;
+            /** @description Since the engine started. */
+            cost: components["schemas"]["CostFigures"];
+            quarantine?: components["schemas"]["QuarantineView"] | null;
         };
     };
     responses: never;
@@ -3907,6 +3987,29 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Done"];
                 };
+            };
+        };
+    };
+    release_plugin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Release"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

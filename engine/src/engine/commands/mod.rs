@@ -1,6 +1,7 @@
 //! What HTTP handlers ask for, done one after another where it changes the
 //! configuration, and beside each other otherwise.
 
+mod lifecycle;
 mod objects;
 mod plugins;
 
@@ -92,6 +93,14 @@ impl Core {
                 reply,
             } => {
                 let _ = reply.send(self.remove_plugin(plugin, digest, actor).await);
+            }
+            Command::ReleasePlugin {
+                plugin,
+                digest,
+                actor,
+                reply,
+            } => {
+                let _ = reply.send(self.release_plugin(plugin, digest, actor).await);
             }
             Command::ApplyObjects {
                 changes,
