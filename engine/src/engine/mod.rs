@@ -8,6 +8,7 @@
 mod commands;
 mod configuration;
 mod costs;
+mod crashes;
 mod effects;
 mod logs;
 mod maintenance;

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::configuration::Generation;
 use super::plugins::{builtin_plugins, file_plugins};
 use super::registry::Registry;
-use super::{Core, Engine, Options, commands, effects, logs, maintenance, status};
+use super::{Core, Engine, Options, commands, crashes, effects, logs, maintenance, status};
 use crate::check::outcome::{Job, SeriesId};
 use crate::check::runner::{RunJob, Runner, RunnerFigures};
 use crate::check::scheduler::Scheduler;
@@ -228,6 +228,7 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
     logs::spawn(&core);
     maintenance::spawn(&core, options.ticking);
     status::spawn(&core);
+    crashes::spawn(&core);
     tasks.spawn(commands::serve(core.clone(), commands_rx));
     let router = crate::http::router(core.http_deps(commands_tx));
     let serving = stop.clone();

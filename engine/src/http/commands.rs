@@ -240,6 +240,8 @@ pub enum Command {
         /// Name of the file sent.
         file_name: Option<String>,
         bytes: Bytes,
+        /// Detached signature, base64.
+        signature: Option<String>,
         actor: Actor,
     },
     /// Replace what a plugin may do.

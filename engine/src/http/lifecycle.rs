@@ -1,15 +1,20 @@
 //! Plugins that crash: why one is held back, and letting it run again.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::commands::{Command, Commands};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::extract::{Body, Operator, Path};
+use super::objects::Items;
 use crate::check::outcome::Digest;
 use crate::pipeline::quarantine::{Quarantine, QuarantineCause};
+use crate::plugin::CrashRequest;
+use crate::store::crashes as stored;
+use crate::store::{Store, plugins};
 
 /// Why a version is not run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -33,6 +38,45 @@ impl From<&Quarantine> for QuarantineView {
             trial_at: held.trial_at.map(|at| at.micros()),
         }
     }
+}
+
+/// A run that crashed its plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct CrashView {
+    pub id: i64,
+    /// For `bellwether plugin run FILE --replay`.
+    pub request: CrashRequest,
+}
+
+/// Requests that crashed a plugin
+///
+/// The newest few of each version, newest first, without secrets.
+#[utoipa::path(
+    get, path = "/plugins/{name}/crashes", operation_id = "list_crashes", tag = "plugins",
+    params(("name" = String, Path)), responses((status = 200, body = Items<CrashView>)),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn crashes(
+    _: Operator,
+    State(store): State<Store>,
+    Path(name): Path<String>,
+) -> Result<Json<Items<CrashView>>> {
+    let mut reader = store.reader().await?;
+    let rows = plugins::list(&mut reader).await?;
+    let versions: Vec<_> = rows.iter().filter(|row| row.name == name).collect();
+    if versions.is_empty() {
+        return Err(Error::not_found("plugin", &name));
+    }
+    let mut all = Vec::new();
+    for version in versions {
+        let of = stored::of(&mut reader, &version.digest).await?;
+        all.extend(
+            of.into_iter()
+                .map(|(id, request)| CrashView { id, request }),
+        );
+    }
+    all.sort_by_key(|crash| std::cmp::Reverse(crash.id));
+    Ok(Json(Items::all(all)))
 }
 
 /// The version to let run.

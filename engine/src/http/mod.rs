@@ -241,6 +241,7 @@ fn plugin_routes() -> OpenApiRouter<App> {
         .routes(routes!(plugins::grant))
         .routes(routes!(plugins::activate))
         .routes(routes!(lifecycle::release))
+        .routes(routes!(lifecycle::crashes))
         .routes(routes!(plugins::remove_version))
         .routes(routes!(plugins::dry_run))
 }

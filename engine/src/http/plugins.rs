@@ -19,7 +19,7 @@ use crate::check::outcome::Digest;
 use crate::config::spec::{GrantsSpec, JsonObject, Spec};
 use crate::config::units::Span;
 use crate::pipeline::quarantine::Quarantine;
-use crate::plugin::{CostFigures, Costs};
+use crate::plugin::{CostFigures, Costs, signing};
 use crate::store::plugins::{self as stored, Origin, Plugin as PluginRow};
 use crate::store::{Store, quarantines};
 
@@ -56,6 +56,8 @@ pub struct VersionView {
     pub active: bool,
     /// Since the engine started.
     pub cost: CostFigures,
+    /// Name of the configured key that signed it.
+    pub signed_by: Option<String>,
     /// Why it is not run; absent where it is.
     pub quarantine: Option<QuarantineView>,
 }
@@ -103,15 +105,22 @@ pub struct MetricView {
     pub description: String,
 }
 
-/// The version that a reference (`name`, `name@version`, `sha256:…`) means.
+/// The version that a reference (`name`, `name@version`, `name@range`,
+/// `sha256:…`) means.
 fn resolve<'a>(rows: &'a [PluginRow], reference: &str) -> Option<&'a PluginRow> {
     if let Some(digest) = reference.strip_prefix("sha256:") {
         return rows.iter().find(|row| &*row.digest.0 == digest);
     }
     match reference.split_once('@') {
-        Some((name, version)) => rows
-            .iter()
-            .find(|row| row.name == name && row.version == version),
+        Some((name, wanted)) => {
+            let versions: Vec<_> = rows.iter().filter(|row| row.name == name).collect();
+            let known = versions
+                .iter()
+                .map(|row| (row.version.as_str(), row.active));
+            versions
+                .get(crate::config::reference::choose(wanted, known)?)
+                .copied()
+        }
         None => rows.iter().find(|row| row.name == reference && row.active),
     }
 }
@@ -229,6 +238,9 @@ fn view(name: &str, mut versions: Vec<&PluginRow>, known: Known<'_>) -> PluginVi
                 uploaded_by: row.uploaded_by.clone(),
                 size: row.size,
                 active: row.active,
+                signed_by: row.signature.as_deref().and_then(|signature| {
+                    signing::signer(&spec.signing, &row.digest, signature).map(str::to_owned)
+                }),
                 cost: known.costs.get(&row.digest),
                 quarantine: known
                     .held

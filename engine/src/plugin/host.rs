@@ -15,6 +15,7 @@ use wasmtime::Store;
 use super::cache::{Files, short};
 use super::catalogue::{Candidate, Catalogue, InstallError, InstallPhase, Installed, Loaded};
 use super::compile::{Compiler, CompilerConfig};
+use super::crash::Crashes;
 use super::egress::Egress;
 use super::engine::WasmEngine;
 use super::guests::Guests;
@@ -100,6 +101,7 @@ pub(super) struct Shared {
     pub guests: Guests,
     pub clock: SharedClock,
     pub gate: Gate,
+    pub crashes: Crashes,
 }
 
 impl Shared {
@@ -154,6 +156,7 @@ impl Host {
             guests: guests.clone(),
             clock: config.clock,
             gate: Gate::default(),
+            crashes: Crashes::default(),
         };
         let catalogue = Catalogue::new(wasm, Compiler::new(config.compiler), files)?;
         Ok(Self {
@@ -238,6 +241,11 @@ impl Host {
     /// What each loaded plugin cost.
     pub fn costs(&self) -> super::Costs {
         self.inner.catalogue.costs.clone()
+    }
+
+    /// Requests of runs that crashed.
+    pub fn crashes(&self) -> Crashes {
+        self.inner.shared.crashes.clone()
     }
 
     /// Every loaded plugin, by name.

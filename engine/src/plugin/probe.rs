@@ -19,6 +19,8 @@ use super::secrets::Redactor;
 use crate::check::outcome::{
     Digest, Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLogLine, State, StateEntry,
 };
+use crate::clock::Timestamp;
+use crate::pipeline::quarantine::is_crash;
 
 /// Summary and details together, in bytes.
 pub(super) const MAX_TEXT: usize = 64 << 10;
@@ -215,14 +217,23 @@ impl Inner {
         } else {
             redacted(&redactor, verdict)
         };
+        let (state, log) = (data.state, data.log.finish(&redactor));
+        if let Err(fault) = &verdict
+            && is_crash(fault.kind)
+        {
+            let (crashes, at) = (&self.shared.crashes, Timestamp(now));
+            crashes
+                .keep(&self.shared, loaded, job, at, fault, redactor)
+                .await;
+        }
         Ended {
             // What a failed run wrote is not committed.
             state_writes: if verdict.is_ok() {
-                data.state.into_writes()
+                state.into_writes()
             } else {
                 Vec::new()
             },
-            log: data.log.finish(&redactor),
+            log,
             verdict,
         }
     }

@@ -13,6 +13,7 @@ mod batch;
 pub mod checkpoints;
 mod chunk;
 pub mod compact;
+pub mod crashes;
 pub mod credentials;
 pub mod load;
 pub mod logs;

@@ -178,3 +178,209 @@ contacts: [{{ name: oncall, email: ["ops@example.org"] }}]
     assert_eq!(series["items"][0]["fault"], Value::Null, "{series}");
     app.stop().await;
 }
+
+/// Runs the program; its output, and whether it went well.
+fn bellwether(arguments: &[&str]) -> (String, bool) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_bellwether"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let mut text = String::from_utf8(output.stdout).unwrap();
+    text.push_str(&String::from_utf8(output.stderr).unwrap());
+    (text, output.status.success())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_request_that_crashed_is_kept_without_secrets_and_replayed() {
+    let world = World::new("");
+    let secret = world.file("hush");
+    std::fs::write(&secret, "s3cret-value\n").unwrap();
+    world.configure(&format!(
+        "secrets: {{ hush: {{ file: {:?} }} }}\n{NODES}",
+        secret.display().to_string()
+    ));
+    let engine = world.start().await;
+    let api = Api::log_in(engine.address()).await;
+    let file = plugin_file("testing/hostile");
+    api.upload("nasty", &file).await.unwrap();
+    let none = api.get("/plugins/nasty/crashes").await;
+    assert_eq!(none["items"], json!([]));
+    api.put("/plugins/nasty/grants", json!({"secrets": ["hush"]}))
+        .await;
+    let config = json!({"mode": "trap", "what": "unreachable", "target": "x s3cret-value y"});
+    api.post("/checks", check("traps", "nasty", config)).await;
+
+    let page = api
+        .until("/plugins/nasty/crashes", "more than are kept", |page| {
+            let items = page["items"].as_array().unwrap();
+            items
+                .first()
+                .is_some_and(|item| item["id"].as_i64() >= Some(6))
+        })
+        .await;
+    assert_eq!(
+        page["items"].as_array().unwrap().len(),
+        5,
+        "the newest stay"
+    );
+    let text = page.to_string();
+    assert!(!text.contains("s3cret"), "{text}");
+    let request = &page["items"][0]["request"];
+    assert_eq!(request["check"], "traps");
+    assert_eq!(request["fault"]["kind"], "trap");
+    assert_eq!(request["config"]["target"], "x *** y");
+    stop(engine).await;
+
+    let (wasm, json) = (world.file("nasty.wasm"), world.file("request.json"));
+    std::fs::write(&wasm, file).unwrap();
+    std::fs::write(&json, request.to_string()).unwrap();
+    let (wasm, json) = (wasm.display().to_string(), json.display().to_string());
+    let (said, _) = bellwether(&["plugin", "run", &wasm, "--replay", &json]);
+    assert!(said.contains("recorded: FAULT (trap)"), "{said}");
+    assert!(said.contains("now: FAULT (trap)"), "{said}");
+    assert!(!said.contains("is not the version"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_are_demanded_shown_and_revoked() {
+    let world = World::new("");
+    let (key, wasm) = (world.file("release.key"), world.file("mine.wasm"));
+    let (key, wasm) = (key.display().to_string(), wasm.display().to_string());
+    let file = plugin_file("testing/noop");
+    std::fs::write(&wasm, &file).unwrap();
+    let (said, well) = bellwether(&["plugin", "keygen", &key]);
+    assert!(well, "{said}");
+    let public = said.split("public key: ").nth(1).unwrap();
+    let public = public.lines().next().unwrap().to_owned();
+    let signing = |more: &str| {
+        format!(
+            "signing: {{ require: true, keys: [{{ name: release, public_key: {public:?} }}]{more} }}\n{NODES}"
+        )
+    };
+
+    // A plugin of the file.
+    let path = "plugins: [{ name: mine, path: mine.wasm }]\n";
+    world.configure(&format!("{}{path}", signing("")));
+    let refused = world.start_fails().await;
+    assert!(
+        refused.contains("mine.wasm: the plugin is not signed"),
+        "{refused}"
+    );
+    let (said, well) = bellwether(&["plugin", "verify", &wasm, "--key", &public]);
+    assert!(!well && said.contains("expected a signature"), "{said}");
+    assert!(bellwether(&["plugin", "sign", &wasm, "--key", &key]).1);
+    assert!(bellwether(&["plugin", "verify", &wasm, "--key", &public]).1);
+    let engine = world.start().await;
+    let api = Api::log_in(engine.address()).await;
+    let page = api.get("/plugins/mine").await;
+    assert_eq!(version(&page)["signed_by"], "release");
+    stop(engine).await;
+
+    // An upload.
+    world.configure(&signing(""));
+    let engine = world.start().await;
+    let api = Api::log_in(engine.address()).await;
+    let unsigned = api.upload("theirs", &file).await.unwrap_err();
+    assert!(unsigned.contains("not signed"), "{unsigned}");
+    let signature = std::fs::read_to_string(format!("{wasm}.sig")).unwrap();
+    let other = plugin_file("testing/echo-config");
+    let wrong = api
+        .upload_signed("theirs", &other, &signature)
+        .await
+        .unwrap_err();
+    assert!(wrong.contains("fits none of the trusted keys"), "{wrong}");
+    let taken = api
+        .upload_signed("theirs", &file, &signature)
+        .await
+        .unwrap();
+    let page = api.get("/plugins/theirs").await;
+    assert_eq!(version(&page)["signed_by"], "release");
+    api.post("/checks", check("fine", "theirs", json!({})))
+        .await;
+    let fine = |page: &Value| page["items"][0]["state"] == "ok";
+    api.until("/series?check=fine", "it runs", fine).await;
+
+    // Revoked while it runs, and again allowed.
+    let digest = taken["digest"].as_str().unwrap();
+    world.configure(&signing(&format!(", revoked: [\"sha256:{digest}\"]")));
+    api.post("/config/reload", Value::Null).await;
+    let page = api.get("/plugins/theirs").await;
+    assert_eq!(version(&page)["quarantine"]["cause"], "revoked", "{page}");
+    let held = |page: &Value| page["items"][0]["fault"]["kind"] == "plugin";
+    api.until("/series?check=fine", "it is not run", held).await;
+    let again = api
+        .upload_signed("again", &file, &signature)
+        .await
+        .unwrap_err();
+    assert!(again.contains("is revoked"), "{again}");
+    let body = json!({ "digest": digest });
+    let (status, _) = api
+        .send(Method::POST, "/plugins/theirs/release", body)
+        .await;
+    assert_eq!(status, StatusCode::CONFLICT, "the file decides");
+    stop(engine).await;
+    world.configure(&signing(""));
+    let engine = world.start().await;
+    let api = Api::log_in(engine.address()).await;
+    let page = api.get("/plugins/theirs").await;
+    assert_eq!(version(&page)["quarantine"], Value::Null, "{page}");
+    let fine = |page: &Value| page["items"][0]["fault"] == Value::Null;
+    api.until("/series?check=fine", "it runs again", fine).await;
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_in_use_stays_and_its_users_are_named() {
+    let world = World::new(NODES);
+    let engine = world.start().await;
+    let api = Api::log_in(engine.address()).await;
+    let taken = api
+        .upload("mine", &plugin_file("testing/noop"))
+        .await
+        .unwrap();
+    let (digest, full) = (
+        taken["digest"].as_str().unwrap(),
+        taken["version"].as_str().unwrap(),
+    );
+    let major = full.split('.').next().unwrap();
+    for (name, reference) in [
+        ("by-name", "mine".to_owned()),
+        ("by-version", format!("mine@{full}")),
+        ("by-major", format!("mine@{major}")),
+        ("by-range", format!("mine@>={major}.0.0")),
+        ("by-digest", format!("sha256:{digest}")),
+    ] {
+        api.post("/checks", check(name, &reference, json!({})))
+            .await;
+        let path = format!("/series?check={name}");
+        api.until(&path, "it runs", |page| page["items"][0]["state"] == "ok")
+            .await;
+        let paths = [
+            format!("/plugins/mine/versions/{digest}"),
+            "/plugins/mine".to_owned(),
+        ];
+        for path in paths {
+            let (status, answer) = api.send(Method::DELETE, &path, Value::Null).await;
+            assert_eq!(
+                status,
+                StatusCode::CONFLICT,
+                "{path} while {name}: {answer}"
+            );
+            let text = answer.to_string();
+            assert!(text.contains(name), "{path}: {text}");
+        }
+        let (status, answer) = api
+            .send(Method::DELETE, &format!("/checks/{name}"), Value::Null)
+            .await;
+        assert!(status.is_success(), "{name}: {answer}");
+    }
+    let missing = check("missing", "mine@999", json!({}));
+    let (status, answer) = api.send(Method::POST, "/checks", missing).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+    let text = answer.to_string();
+    assert!(text.contains("present in other versions"), "{text}");
+    let path = format!("/plugins/mine/versions/{digest}");
+    let (status, answer) = api.send(Method::DELETE, &path, Value::Null).await;
+    assert!(status.is_success(), "{answer}");
+    stop(engine).await;
+}

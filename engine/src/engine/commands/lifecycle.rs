@@ -8,9 +8,27 @@ use crate::check::outcome::Digest;
 use crate::http::commands::{Actor, CommandError};
 use crate::pipeline::Input;
 use crate::pipeline::quarantine::QuarantineCause;
+use crate::plugin::signing;
 use crate::store::quarantines;
 
 impl Core {
+    /// Whether an upload is taken, before anything of it is compiled.
+    pub(super) fn may_install(
+        &self,
+        digest: &Digest,
+        signature: Option<&str>,
+    ) -> Result<(), String> {
+        let config = self.config.read().clone();
+        let signing = &config.spec.signing;
+        if signing::is_revoked(signing, digest) {
+            return Err(format!(
+                "sha256:{} is revoked: signing.revoked of the configuration names it",
+                digest.0
+            ));
+        }
+        signing::admit(signing, digest, signature)
+    }
+
     pub(super) async fn release_plugin(
         &self,
         plugin: String,

@@ -65,10 +65,11 @@ impl Core {
                 upload,
                 name,
                 bytes,
+                signature,
                 actor,
                 ..
             } => {
-                self.install(upload, name, bytes, actor).await;
+                self.install(upload, name, bytes, signature, actor).await;
             }
             Command::Grant {
                 plugin,
