@@ -612,6 +612,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins/{name}/crashes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Requests that crashed a plugin
+         * @description The newest few of each version, newest first, without secrets.
+         */
+        get: operations["list_crashes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/plugins/{name}/dry_run": {
         parameters: {
             query?: never;
@@ -1235,6 +1255,67 @@ export interface components {
              */
             peak_memory: number;
         };
+        /** @description The node that was checked. */
+        CrashNode: {
+            name: string;
+            address: string;
+            labels: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * @description All that a run was given, as far as it can be given again: what the target
+         *     answered is not part of it.
+         */
+        CrashRequest: {
+            /** @description Name that the plugin gives itself. */
+            plugin: string;
+            version: string;
+            digest: components["schemas"]["Digest"];
+            /**
+             * Format: int64
+             * @description Start of the run.
+             */
+            at: number;
+            fault: components["schemas"]["Fault"];
+            check: string;
+            node: components["schemas"]["CrashNode"];
+            /** @description The check's configuration, templates filled in. */
+            config: Record<string, never>;
+            /** Format: int32 */
+            attempt: number;
+            /**
+             * Format: int64
+             * @description Bound of each wait.
+             */
+            timeout_ms: number;
+            /**
+             * Format: int64
+             * @description Linear memory in bytes.
+             */
+            memory: number;
+            grants: components["schemas"]["GrantsSpec"];
+            /** @description The plugin's state before the run. */
+            state: {
+                [key: string]: components["schemas"]["CrashState"];
+            };
+            /** @description The state was too large to be kept. */
+            without_state?: boolean;
+        };
+        /** @description A value of the plugin's state. */
+        CrashState: {
+            /** @description Base64. */
+            value: string;
+            /** Format: int64 */
+            version: number;
+        };
+        /** @description A run that crashed its plugin. */
+        CrashView: {
+            /** Format: int64 */
+            id: number;
+            /** @description For `bellwether plugin run FILE --replay`. */
+            request: components["schemas"]["CrashRequest"];
+        };
         /** @description A token to be made. */
         CreateToken: {
             name: string;
@@ -1657,6 +1738,16 @@ export interface components {
                 subject: string;
                 /** @description What changed, without secrets. */
                 detail: Record<string, never>;
+            }[];
+            next?: string | null;
+        };
+        /** @description A list of objects; configured objects come in one answer. */
+        Items_CrashView: {
+            items: {
+                /** Format: int64 */
+                id: number;
+                /** @description For `bellwether plugin run FILE --replay`. */
+                request: components["schemas"]["CrashRequest"];
             }[];
             next?: string | null;
         };
@@ -2751,6 +2842,8 @@ export interface components {
             file: string;
             /** @description Name to give it; its own where absent. */
             name?: string | null;
+            /** @description What `bellwether plugin sign` wrote. */
+            signature?: string | null;
         };
         /**
          * @description Where an upload stands.
@@ -2806,6 +2899,8 @@ export interface components {
             active: boolean;
             /** @description Since the engine started. */
             cost: components["schemas"]["CostFigures"];
+            /** @description Name of the configured key that signed it. */
+            signed_by?: string | null;
             quarantine?: components["schemas"]["QuarantineView"] | null;
         };
     };
@@ -3936,6 +4031,27 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Done"];
+                };
+            };
+        };
+    };
+    list_crashes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Items_CrashView"];
                 };
             };
         };
