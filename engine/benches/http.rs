@@ -75,6 +75,7 @@ async fn run() {
         commands: Commands::channel().0,
         uploads: Uploads::new(events.clone()),
         events,
+        costs: Default::default(),
         metrics: metrics.handle(),
         stop: CancellationToken::new(),
     });

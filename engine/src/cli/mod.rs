@@ -1,6 +1,7 @@
 //! The command line.
 
 mod serve;
+mod signing;
 mod tools;
 
 use std::net::SocketAddr;
@@ -147,6 +148,35 @@ enum PluginCommand {
         /// Bound of each wait, such as 5s
         #[arg(long, default_value = "5s")]
         timeout: crate::config::units::Span,
+        /// Run the request that crashed a plugin again, as its page or
+        /// GET /api/v1/plugins/NAME/crashes gives it; with the grants it had,
+        /// and without its secrets and commands
+        #[arg(long, conflicts_with_all = ["address", "config", "allow", "timeout"])]
+        replay: Option<PathBuf>,
+    },
+    /// Make a key pair to sign plugins with
+    Keygen {
+        /// New file for the secret key
+        file: PathBuf,
+    },
+    /// Sign a plugin: writes FILE.sig
+    Sign {
+        /// Component file
+        file: PathBuf,
+        /// Secret key, as `keygen` made it
+        #[arg(long)]
+        key: PathBuf,
+    },
+    /// Check the signature of a plugin
+    Verify {
+        /// Component file
+        file: PathBuf,
+        /// Public key, base64
+        #[arg(long)]
+        key: String,
+        /// Signature file; FILE.sig where absent
+        #[arg(long)]
+        signature: Option<PathBuf>,
     },
 }
 
@@ -239,7 +269,18 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             config,
             allow,
             timeout,
-        }) => tools::plugin_run(&file, address, config, allow, timeout.0).await,
+            replay,
+        }) => match replay {
+            Some(request) => tools::plugin_replay(&file, &request).await,
+            None => tools::plugin_run(&file, address, config, allow, timeout.0).await,
+        },
+        Command::Plugin(PluginCommand::Keygen { file }) => signing::keygen(&file),
+        Command::Plugin(PluginCommand::Sign { file, key }) => signing::sign(&file, &key),
+        Command::Plugin(PluginCommand::Verify {
+            file,
+            key,
+            signature,
+        }) => signing::verify(&file, &key, signature.as_deref()),
         Command::Rule(RuleCommand::Test { when, server }) => tools::rule_test(&server, &when).await,
         Command::Plan { config } => tools::plan(&config).await,
         Command::Apply { server } => tools::apply(&server).await,

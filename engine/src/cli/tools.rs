@@ -22,7 +22,7 @@ use crate::config::spec::{GrantsSpec, Spec};
 use crate::config::{self, Config};
 use crate::engine::registry::Registry;
 use crate::engine::{builtin_plugins, file_plugins, resolve};
-use crate::plugin::{CompilerConfig, Host, HostConfig, Settings};
+use crate::plugin::{CompilerConfig, CrashRequest, Host, HostConfig, Settings};
 use crate::store::Store;
 
 /// A plugin host for one command, with a folder that goes with it.
@@ -174,6 +174,44 @@ pub async fn plugin_run(
         },
     };
     let outcome = run(&bench, spec).await;
+    Ok(ExitCode::from(print(&outcome) as u8))
+}
+
+/// `plugin run --replay`.
+pub async fn plugin_replay(file: &Path, request: &Path) -> anyhow::Result<ExitCode> {
+    let text = std::fs::read_to_string(request)
+        .with_context(|| format!("expected a crash request at {}", request.display()))?;
+    let mut value: serde_json::Value = serde_json::from_str(&text)
+        .with_context(|| format!("expected JSON in {}", request.display()))?;
+    // As one item of the API's list, too.
+    if let Some(inner) = value.get_mut("request") {
+        value = inner.take();
+    }
+    let request: CrashRequest = serde_json::from_value(value)
+        .with_context(|| format!("expected a crash request in {}", request.display()))?;
+    let bench = bench(&Spec::default())?;
+    let installed = bench
+        .host
+        .install(read_plugin(file)?, |_| {})
+        .await
+        .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    if installed.digest != request.digest {
+        println!(
+            "{} is not the version that crashed ({} {}, sha256:{})",
+            file.display(),
+            request.plugin,
+            request.version,
+            request.digest.0
+        );
+    }
+    println!(
+        "recorded: FAULT ({}) - {}",
+        request.fault.kind.as_str(),
+        request.fault.text
+    );
+    let job = request.job(installed.digest, bench.clock.now());
+    let outcome = bench.host.run_probe(job).await;
+    print!("now: ");
     Ok(ExitCode::from(print(&outcome) as u8))
 }
 

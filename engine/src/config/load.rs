@@ -74,6 +74,7 @@ pub fn parse_spec(value: Value) -> Result<Spec, Vec<Problem>> {
         egress: reader.one("egress"),
         engine: reader.one("engine"),
         web: reader.one("web"),
+        signing: reader.one("signing"),
         plugins: reader.list("plugins"),
         nodes: reader.list("nodes"),
         checks: reader.list("checks"),

@@ -10,6 +10,7 @@ pub mod load;
 pub mod merge;
 pub mod plugins;
 pub mod problem;
+pub mod reference;
 pub mod schema;
 pub mod spec;
 pub mod templates;

@@ -35,6 +35,8 @@ pub struct Spec {
     pub engine: EngineSpec,
     /// Login and exposure. File only.
     pub web: WebSpec,
+    /// Whose plugins are taken. File only.
+    pub signing: SigningSpec,
     /// Uploaded or local plugins and what they may do.
     pub plugins: Vec<PluginSpec>,
     pub nodes: Vec<NodeSpec>,
@@ -157,6 +159,27 @@ pub struct WebSpec {
     pub trusted_proxies: Vec<String>,
     /// Serves /metrics without a token.
     pub open_metrics: bool,
+}
+
+/// Whose plugins are taken. What came with the engine needs no signature.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SigningSpec {
+    /// Refuses uploads and files that none of the keys signed.
+    pub require: bool,
+    pub keys: Vec<SigningKeySpec>,
+    /// Digests (`sha256:…`) of versions that must not run.
+    pub revoked: Vec<String>,
+}
+
+/// A key that is trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SigningKeySpec {
+    /// Who signs with it; shown beside plugins.
+    pub name: String,
+    /// Ed25519, base64.
+    pub public_key: String,
 }
 
 /// A plugin and what it may do.

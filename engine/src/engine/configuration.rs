@@ -73,8 +73,9 @@ impl Core {
     /// take it over when its commit is through: see
     /// [`adopt`](Self::adopt).
     pub fn propose(&self, candidate: Candidate) -> Input {
+        let blocked = self.blocked(&candidate.config.spec.signing);
         let input = Input::Configured {
-            policy: Arc::new(resolve::policy(&candidate.config)),
+            policy: Arc::new(resolve::policy(&candidate.config, blocked)),
             mail_domain: resolve::mail_domain(&candidate.config),
             generation: candidate.generation.number,
         };
@@ -133,6 +134,27 @@ impl Core {
         }
         *current = next;
         Ok(current.number)
+    }
+
+    /// Decides again about everything that is not in the configuration itself,
+    /// such as signatures.
+    ///
+    /// # Errors
+    /// The configuration does not fit what is present any more.
+    pub async fn refresh(&self) -> Result<(), Vec<Problem>> {
+        let mut current = self.changing.lock().await;
+        let next = Generation {
+            number: current.number + 1,
+            ..current.clone()
+        };
+        let candidate = self.candidate(next.clone(), &self.registry)?;
+        let input = self.propose(candidate);
+        if let Err(error) = self.recorder.submit(input).await {
+            return Err(vec![Problem::new("", error.to_string())]);
+        }
+        *current = next;
+        self.in_force(current.number).await;
+        Ok(())
     }
 
     /// Waits until handlers see generation `number`, so that who changed

@@ -51,6 +51,11 @@ pub async fn serve(core: Arc<Core>, mut effects: mpsc::UnboundedReceiver<Vec<Eff
                         }
                     });
                 }
+                Effect::Held(held) => {
+                    tracing::error!(plugin = %held.plugin, version = %held.version, reason = %held.reason, "a plugin is quarantined");
+                    core.host.hold(&held.digest, held.text(), held.trial_at);
+                }
+                Effect::Released(digest) => core.host.release(&digest),
                 // The recorder tells these by itself.
                 Effect::Event(_) => {}
             }

@@ -7,6 +7,8 @@
 
 mod commands;
 mod configuration;
+mod costs;
+mod crashes;
 mod effects;
 mod logs;
 mod maintenance;
@@ -23,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics_exporter_prometheus::PrometheusRecorder;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -121,6 +123,8 @@ struct Core {
     snapshot: Arc<parking_lot::Mutex<Snapshot>>,
     /// Serialises changes of the configuration.
     changing: tokio::sync::Mutex<configuration::Generation>,
+    /// What /metrics shows.
+    metrics: PrometheusRecorder,
     tasks: TaskTracker,
     /// Ends sources of work.
     stop: CancellationToken,
@@ -234,7 +238,7 @@ impl Engine {
 
 impl Core {
     /// What HTTP handlers get.
-    fn http_deps(&self, commands: Commands, metrics: PrometheusHandle) -> Deps {
+    fn http_deps(&self, commands: Commands) -> Deps {
         let config = self.config.read().clone();
         let mailbox = match config.smtp.as_ref().map(|smtp| &smtp.transport) {
             Some(SmtpTransport::Folder(folder)) => Some(folder.clone()),
@@ -269,7 +273,8 @@ impl Core {
             commands,
             uploads: self.uploads.clone(),
             events: self.events.clone(),
-            metrics,
+            metrics: self.metrics.handle(),
+            costs: self.host.costs(),
             stop: self.stop.clone(),
         }
     }

@@ -1,14 +1,20 @@
 //! Plugins at start and at reload: the ones inside the engine, the ones that
 //! were uploaded, the ones that the file names by path.
 
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
 use rust_embed::RustEmbed;
 
 use super::Core;
 use super::registry::{Registry, Version};
 use crate::check::outcome::Digest;
 use crate::clock::Timestamp;
+use crate::config::spec::SigningSpec;
 use crate::config::{Config, Loaded, Problem};
-use crate::plugin::{Host, digest};
+use crate::pipeline::quarantine::{Blocked, QuarantineCause};
+use crate::plugin::{Host, digest, signing};
 use crate::store::StoreError;
 use crate::store::plugins::{self, Origin};
 
@@ -73,12 +79,27 @@ pub async fn file_plugins(
                 continue;
             }
         };
+        let signature = match read_signature(&full).await {
+            Ok(signature) => signature,
+            Err(text) => {
+                problems.push(problem(text));
+                continue;
+            }
+        };
+        // One that is revoked is taken, and held back: an engine that does not
+        // start checks nothing at all.
+        let (signing, digest) = (&loaded.spec.signing, digest::of(&bytes));
+        if let Err(refused) = signing::admit(signing, &digest, signature.as_deref()) {
+            problems.push(problem(format!("{}: {refused}", full.display())));
+            continue;
+        }
         match host.install(bytes, |_| {}).await {
             Ok(installed) => {
-                registry.add(
-                    &plugin.name,
-                    Version::new(&installed, Origin::File, "file", now),
-                );
+                let version = Version {
+                    signature,
+                    ..Version::new(&installed, Origin::File, "file", now)
+                };
+                registry.add(&plugin.name, version);
             }
             Err(error) => problems.push(problem(format!("{}: {error}", full.display()))),
         }
@@ -90,7 +111,56 @@ pub async fn file_plugins(
     }
 }
 
+/// Longest signature file, in bytes.
+const MAX_SIGNATURE: u64 = 1_024;
+
+/// What stands in `FILE.sig`, where there is one.
+async fn read_signature(plugin: &Path) -> Result<Option<String>, String> {
+    let mut name = plugin.as_os_str().to_owned();
+    name.push(".sig");
+    let path = PathBuf::from(name);
+    let cannot = |error: String| format!("{}: {error}", path.display());
+    match tokio::fs::metadata(&path).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(cannot(error.to_string())),
+        Ok(meta) if meta.len() > MAX_SIGNATURE => {
+            let expected = "expected a signature of 64 bytes in base64, found a larger file";
+            return Err(cannot(expected.into()));
+        }
+        Ok(_) => {}
+    }
+    let text = tokio::fs::read_to_string(&path).await;
+    text.map(|text| Some(text.trim().to_owned()))
+        .map_err(|error| cannot(error.to_string()))
+}
+
 impl Core {
+    /// Versions that `signing` does not let run.
+    pub fn blocked(&self, signing: &SigningSpec) -> BTreeMap<Digest, Blocked> {
+        let mut blocked = BTreeMap::new();
+        for version in self.registry.all().into_values().flatten() {
+            let digest = &version.digest;
+            let found = if signing::is_revoked(signing, digest) {
+                Blocked {
+                    cause: QuarantineCause::Revoked,
+                    reason: format!("sha256:{} is revoked by the configuration", digest.0),
+                }
+            } else if version.origin == Origin::Builtin {
+                continue;
+            } else {
+                match signing::admit(signing, digest, version.signature.as_deref()) {
+                    Ok(()) => continue,
+                    Err(reason) => Blocked {
+                        cause: QuarantineCause::Unsigned,
+                        reason,
+                    },
+                }
+            };
+            blocked.insert(digest.clone(), found);
+        }
+        blocked
+    }
+
     /// Makes the uploaded plugins usable. One that no longer loads stays in the
     /// list of the store and is reported: checks that use it are refused by
     /// name.
@@ -113,6 +183,7 @@ impl Core {
                         stored.uploaded_at,
                     );
                     version.active = stored.active;
+                    version.signature = stored.signature;
                     self.registry.add(&stored.name, version);
                 }
                 Err(error) => {
@@ -148,6 +219,7 @@ impl Core {
                     }
                     for row in &rows {
                         plugins::insert(conn, row).await?;
+                        plugins::sign(conn, &row.digest, row.signature.as_deref()).await?;
                         if row.active {
                             plugins::activate(conn, &row.digest).await?;
                         }
@@ -212,5 +284,6 @@ pub fn row(name: &str, version: &Version) -> plugins::Plugin {
         size: version.size,
         uploaded_at: version.uploaded_at,
         uploaded_by: version.uploaded_by.clone(),
+        signature: version.signature.clone(),
     }
 }

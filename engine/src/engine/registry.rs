@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use crate::check::outcome::Digest;
 use crate::clock::Timestamp;
+use crate::config::reference;
 use crate::config::{PluginFacts, PluginKind, PluginLookup};
 use crate::plugin::{Installed, Kind, Manifest};
 use crate::store::plugins::Origin;
@@ -22,6 +23,8 @@ pub struct Version {
     pub size: u64,
     pub uploaded_at: Timestamp,
     pub uploaded_by: String,
+    /// Detached signature, base64.
+    pub signature: Option<String>,
     /// The version that a bare name means.
     pub active: bool,
 }
@@ -111,6 +114,7 @@ impl Version {
             size: installed.size,
             uploaded_at: at,
             uploaded_by: by.to_owned(),
+            signature: None,
             active: true,
         }
     }
@@ -147,10 +151,15 @@ impl PluginLookup for Registry {
             Some((name, version)) => (name, Some(version)),
             None => (reference, None),
         };
-        let version = all.get(name)?.iter().find(|version| match wanted {
-            Some(wanted) => version.manifest.version == wanted,
-            None => version.active,
-        })?;
+        let versions = all.get(name)?;
+        let version = match wanted {
+            Some(wanted) => {
+                let known = versions.iter();
+                let known = known.map(|one| (one.manifest.version.as_str(), one.active));
+                versions.get(reference::choose(wanted, known)?)?
+            }
+            None => versions.iter().find(|version| version.active)?,
+        };
         Some(version.facts(name))
     }
 

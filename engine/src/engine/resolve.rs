@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::check::outcome::{JobSpec, PluginState, RunLimits, SeriesId};
+use crate::check::outcome::{Digest, JobSpec, PluginState, RunLimits, SeriesId};
 use crate::check::schedule::series_hash;
 use crate::check::scheduler::Plan;
 use crate::config::model::DEFAULT_MEMORY;
@@ -13,9 +13,10 @@ use crate::config::spec::GrantsSpec;
 use crate::config::{CheckDef, Config, PluginFacts, RemediationDef};
 use crate::pipeline::changes::ActiveSeries;
 use crate::pipeline::policy::{CheckPolicy, Policy, Recipient, RemedyPolicy, RulePolicy};
+use crate::pipeline::quarantine::{Blocked, PluginName};
 
-/// What the pipeline needs of `config`.
-pub fn policy(config: &Config) -> Policy {
+/// What the pipeline needs of `config`; `blocked` must not run.
+pub fn policy(config: &Config, blocked: BTreeMap<Digest, Blocked>) -> Policy {
     let rules: Vec<RulePolicy> = config
         .rules
         .values()
@@ -52,6 +53,7 @@ pub fn policy(config: &Config) -> Policy {
                 rules: (0..rules.len())
                     .filter(|index| concerned(&rules[*index]))
                     .collect(),
+                plugin: check.plugin.digest.clone(),
             };
             (check.spec.name.as_str().into(), policy)
         })
@@ -67,7 +69,26 @@ pub fn policy(config: &Config) -> Policy {
         queries: config.queries.clone(),
         remedies,
         fault_contacts: recipients(config, &config.spec.faults.notify),
+        plugins: used_plugins(config),
+        blocked,
     }
+}
+
+fn used_plugins(config: &Config) -> HashMap<Digest, PluginName> {
+    let checks = config.checks.values().map(|one| &one.plugin);
+    let remedies = config.remediations.values().map(|one| &one.plugin);
+    let sources = config.log_sources.values().map(|one| &one.plugin);
+    checks
+        .chain(remedies)
+        .chain(sources)
+        .map(|facts| {
+            let name = PluginName {
+                name: facts.name.to_string(),
+                version: facts.version.to_string(),
+            };
+            (facts.digest.clone(), name)
+        })
+        .collect()
 }
 
 fn recipients(config: &Config, contacts: &[String]) -> Vec<Recipient> {

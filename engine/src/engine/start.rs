@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::configuration::Generation;
 use super::plugins::{builtin_plugins, file_plugins};
 use super::registry::Registry;
-use super::{Core, Engine, Options, commands, effects, logs, maintenance, status};
+use super::{Core, Engine, Options, commands, crashes, effects, logs, maintenance, status};
 use crate::check::outcome::{Job, SeriesId};
 use crate::check::runner::{RunJob, Runner, RunnerFigures};
 use crate::check::scheduler::Scheduler;
@@ -99,9 +99,13 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
         parts.states.iter().cloned(),
     );
     let interrupted = interrupted_runs(&parts);
+    let held = parts.quarantines.clone();
     let snapshot = snapshot(parts, installation, &live);
 
     let host = host(&options, &file.spec)?;
+    for quarantine in held {
+        host.hold(&quarantine.digest, quarantine.text(), quarantine.trial_at);
+    }
     let listener =
         TcpListener::bind(options.listen)
             .await
@@ -159,6 +163,7 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
             ui: Arc::new(ui),
         }),
         snapshot,
+        metrics: PrometheusBuilder::new().build_recorder(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     });
@@ -219,13 +224,13 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
         FirstLogin::Link { token } => Some(format!("/login#token={token}")),
         FirstLogin::Nothing | FirstLogin::PasswordSet => None,
     };
-    let metrics = PrometheusBuilder::new().build_recorder();
     spawn_deliveries(&core);
     logs::spawn(&core);
     maintenance::spawn(&core, options.ticking);
     status::spawn(&core);
+    crashes::spawn(&core);
     tasks.spawn(commands::serve(core.clone(), commands_rx));
-    let router = crate::http::router(core.http_deps(commands_tx, metrics.handle()));
+    let router = crate::http::router(core.http_deps(commands_tx));
     let serving = stop.clone();
     tasks.spawn(async move {
         let served = axum::serve(
@@ -331,6 +336,7 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
                 .collect::<VecDeque<_>>(),
             plugin_state: Arc::new(plugin_states.remove(&row.id).unwrap_or_default()),
             node: None,
+            sound: None,
         })
         .collect();
     let ids = parts.last_ids;
@@ -356,6 +362,7 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
                 (run.remediation, past)
             })
             .collect(),
+        quarantines: parts.quarantines,
         next: NextIds {
             series: ids.series + 1,
             metric: ids.metric + 1,

@@ -73,18 +73,12 @@ fn update(core: &Core, runs: u64, over: Duration) {
             .count()
     });
     let per_second = runs as f64 / over.as_secs_f64();
-    metrics::gauge!("bellwether_checks_per_second").set(per_second);
-    metrics::gauge!("bellwether_check_lateness_p99_seconds").set(lateness / 1000.0);
-    metrics::gauge!("bellwether_checks_in_flight")
-        .set(core.figures.in_flight.load(Ordering::Relaxed) as f64);
-    metrics::gauge!("bellwether_series_faulting").set(faults as f64);
-    metrics::gauge!("bellwether_results_queued").set(core.recorder.queued_results() as f64);
-    metrics::counter!("bellwether_check_runs_total")
-        .absolute(core.figures.started.load(Ordering::Relaxed));
-    metrics::counter!("bellwether_missed_slots_total")
-        .absolute(core.figures.missed_slots.load(Ordering::Relaxed));
-    metrics::counter!("bellwether_shed_runs_total")
-        .absolute(core.figures.shed.load(Ordering::Relaxed));
+    // There is no recorder for the whole process: engines of one process have
+    // their own figures.
+    metrics::with_local_recorder(&core.metrics, || {
+        export(core, per_second, lateness, faults);
+        super::costs::export(core);
+    });
     core.status.send_if_modified(|status| {
         let next = EngineStatus {
             ready: reasons.is_empty(),
@@ -99,6 +93,21 @@ fn update(core: &Core, runs: u64, over: Duration) {
         *status = next;
         changed
     });
+}
+
+fn export(core: &Core, per_second: f64, lateness: f64, faults: usize) {
+    metrics::gauge!("bellwether_checks_per_second").set(per_second);
+    metrics::gauge!("bellwether_check_lateness_p99_seconds").set(lateness / 1000.0);
+    metrics::gauge!("bellwether_checks_in_flight")
+        .set(core.figures.in_flight.load(Ordering::Relaxed) as f64);
+    metrics::gauge!("bellwether_series_faulting").set(faults as f64);
+    metrics::gauge!("bellwether_results_queued").set(core.recorder.queued_results() as f64);
+    metrics::counter!("bellwether_check_runs_total")
+        .absolute(core.figures.started.load(Ordering::Relaxed));
+    metrics::counter!("bellwether_missed_slots_total")
+        .absolute(core.figures.missed_slots.load(Ordering::Relaxed));
+    metrics::counter!("bellwether_shed_runs_total")
+        .absolute(core.figures.shed.load(Ordering::Relaxed));
 }
 
 /// One mail that needs no database: results are not stored any more.

@@ -20,7 +20,7 @@ impl Core {
     /// # Errors
     /// The store cannot be read.
     pub(super) async fn preload_windows(&self, config: &Config) -> Result<(), StoreError> {
-        let policy = resolve::policy(config);
+        let policy = resolve::policy(config, Default::default());
         let (needs, names) = {
             let mut snapshot = self.snapshot.lock();
             snapshot.prepare_windows(&policy);

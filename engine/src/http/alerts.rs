@@ -251,7 +251,7 @@ pub async fn get(
             let rule = config.spec.rules.iter().find(|rule| rule.name == *name);
             rule.map(|rule| rule.when.clone())
         }
-        AlertSource::Fault { .. } => None,
+        AlertSource::Fault { .. } | AlertSource::Plugin { .. } => None,
     };
     let lines = timeline::of_alert(&mut reader, id, 0, TIMELINE).await?;
     let mails = outbox::list(&mut reader, None, Some(id), None, 500).await?;

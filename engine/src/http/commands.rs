@@ -240,6 +240,8 @@ pub enum Command {
         /// Name of the file sent.
         file_name: Option<String>,
         bytes: Bytes,
+        /// Detached signature, base64.
+        signature: Option<String>,
         actor: Actor,
     },
     /// Replace what a plugin may do.
@@ -255,6 +257,13 @@ pub enum Command {
         digest: Digest,
         actor: Actor,
         reply: Reply<Applied>,
+    },
+    /// Let a version that is held back run again.
+    ReleasePlugin {
+        plugin: String,
+        digest: Digest,
+        actor: Actor,
+        reply: Reply<()>,
     },
     /// Remove a plugin, or one version of it.
     RemovePlugin {

@@ -16,6 +16,7 @@ pub mod error;
 mod events;
 mod extract;
 mod history;
+mod lifecycle;
 mod log_sources;
 mod logs;
 mod meta;
@@ -239,6 +240,8 @@ fn plugin_routes() -> OpenApiRouter<App> {
         .routes(routes!(plugins::get, plugins::remove))
         .routes(routes!(plugins::grant))
         .routes(routes!(plugins::activate))
+        .routes(routes!(lifecycle::release))
+        .routes(routes!(lifecycle::crashes))
         .routes(routes!(plugins::remove_version))
         .routes(routes!(plugins::dry_run))
 }

@@ -12,13 +12,16 @@ use utoipa::ToSchema;
 use super::commands::{Command, Commands, DryRunReport};
 use super::error::{Error, Result};
 use super::extract::{Body, Operator, Path, Viewer};
+use super::lifecycle::QuarantineView;
 use super::objects::Items;
 use super::state::ConfigHandle;
 use crate::check::outcome::Digest;
 use crate::config::spec::{GrantsSpec, JsonObject, Spec};
 use crate::config::units::Span;
-use crate::store::Store;
+use crate::pipeline::quarantine::Quarantine;
+use crate::plugin::{CostFigures, Costs, signing};
 use crate::store::plugins::{self as stored, Origin, Plugin as PluginRow};
+use crate::store::{Store, quarantines};
 
 /// A plugin with all its versions.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -41,6 +44,7 @@ pub struct PluginView {
     pub granted: bool,
 }
 
+/// One version of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct VersionView {
     pub digest: Digest,
@@ -50,6 +54,20 @@ pub struct VersionView {
     /// Bytes.
     pub size: u64,
     pub active: bool,
+    /// Since the engine started.
+    pub cost: CostFigures,
+    /// Name of the configured key that signed it.
+    pub signed_by: Option<String>,
+    /// Why it is not run; absent where it is.
+    pub quarantine: Option<QuarantineView>,
+}
+
+/// What the views are made of beside the stored rows.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    spec: &'a Spec,
+    costs: &'a Costs,
+    held: &'a [Quarantine],
 }
 
 /// A plugin with what it says of itself.
@@ -87,15 +105,22 @@ pub struct MetricView {
     pub description: String,
 }
 
-/// The version that a reference (`name`, `name@version`, `sha256:…`) means.
+/// The version that a reference (`name`, `name@version`, `name@range`,
+/// `sha256:…`) means.
 fn resolve<'a>(rows: &'a [PluginRow], reference: &str) -> Option<&'a PluginRow> {
     if let Some(digest) = reference.strip_prefix("sha256:") {
         return rows.iter().find(|row| &*row.digest.0 == digest);
     }
     match reference.split_once('@') {
-        Some((name, version)) => rows
-            .iter()
-            .find(|row| row.name == name && row.version == version),
+        Some((name, wanted)) => {
+            let versions: Vec<_> = rows.iter().filter(|row| row.name == name).collect();
+            let known = versions
+                .iter()
+                .map(|row| (row.version.as_str(), row.active));
+            versions
+                .get(crate::config::reference::choose(wanted, known)?)
+                .copied()
+        }
         None => rows.iter().find(|row| row.name == reference && row.active),
     }
 }
@@ -171,18 +196,19 @@ fn used_by(spec: &Spec, name: &str, digests: &[&Digest]) -> Vec<String> {
         .collect()
 }
 
-fn views(rows: &[PluginRow], spec: &Spec) -> Vec<PluginView> {
+fn views(rows: &[PluginRow], known: Known<'_>) -> Vec<PluginView> {
     let mut by_name: BTreeMap<&str, Vec<&PluginRow>> = BTreeMap::new();
     for row in rows {
         by_name.entry(&row.name).or_default().push(row);
     }
     by_name
         .into_iter()
-        .map(|(name, versions)| view(name, versions, spec))
+        .map(|(name, versions)| view(name, versions, known))
         .collect()
 }
 
-fn view(name: &str, mut versions: Vec<&PluginRow>, spec: &Spec) -> PluginView {
+fn view(name: &str, mut versions: Vec<&PluginRow>, known: Known<'_>) -> PluginView {
+    let spec = known.spec;
     versions.sort_by(|a, b| (b.uploaded_at, &b.digest).cmp(&(a.uploaded_at, &a.digest)));
     let active = versions.iter().copied().find(|row| row.active);
     let shown = active.or(versions.first().copied());
@@ -212,6 +238,15 @@ fn view(name: &str, mut versions: Vec<&PluginRow>, spec: &Spec) -> PluginView {
                 uploaded_by: row.uploaded_by.clone(),
                 size: row.size,
                 active: row.active,
+                signed_by: row.signature.as_deref().and_then(|signature| {
+                    signing::signer(&spec.signing, &row.digest, signature).map(str::to_owned)
+                }),
+                cost: known.costs.get(&row.digest),
+                quarantine: known
+                    .held
+                    .iter()
+                    .find(|held| held.digest == row.digest)
+                    .map(QuarantineView::from),
             })
             .collect(),
         grants,
@@ -229,9 +264,16 @@ pub async fn list(
     _: Viewer,
     State(config): State<ConfigHandle>,
     State(store): State<Store>,
+    State(costs): State<Costs>,
 ) -> Result<Json<Items<PluginView>>> {
-    let rows = stored::list(&mut *store.reader().await?).await?;
-    Ok(Json(Items::all(views(&rows, &config.get().spec))))
+    let mut reader = store.reader().await?;
+    let rows = stored::list(&mut reader).await?;
+    let known = Known {
+        spec: &config.get().spec,
+        costs: &costs,
+        held: &quarantines::list(&mut reader).await?,
+    };
+    Ok(Json(Items::all(views(&rows, known))))
 }
 
 /// One plugin with its manifest
@@ -244,10 +286,17 @@ pub async fn get(
     _: Viewer,
     State(config): State<ConfigHandle>,
     State(store): State<Store>,
+    State(costs): State<Costs>,
     Path(name): Path<String>,
 ) -> Result<Json<PluginPage>> {
-    let rows = stored::list(&mut *store.reader().await?).await?;
-    let plugin = views(&rows, &config.get().spec)
+    let mut reader = store.reader().await?;
+    let rows = stored::list(&mut reader).await?;
+    let known = Known {
+        spec: &config.get().spec,
+        costs: &costs,
+        held: &quarantines::list(&mut reader).await?,
+    };
+    let plugin = views(&rows, known)
         .into_iter()
         .find(|plugin| plugin.name == name)
         .ok_or_else(|| Error::not_found("plugin", &name))?;
@@ -357,7 +406,12 @@ async fn remove_from(
     digest: Option<Digest>,
 ) -> Result<StatusCode> {
     let rows = stored::list(&mut *store.reader().await?).await?;
-    let known = views(&rows, &config.get().spec)
+    let known = Known {
+        spec: &config.get().spec,
+        costs: &Costs::default(),
+        held: &[],
+    };
+    let known = views(&rows, known)
         .into_iter()
         .find(|known| known.name == plugin)
         .ok_or_else(|| Error::not_found("plugin", &plugin))?;

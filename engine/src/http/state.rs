@@ -22,6 +22,7 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::config::spec::{Spec, WebSpec};
 use crate::live::LiveView;
 use crate::pipeline::changes::Event;
+use crate::plugin::Costs;
 use crate::store::Store;
 
 /// The write side: the recorder's handle.
@@ -232,6 +233,7 @@ pub struct Deps {
     pub events: broadcast::Sender<Event>,
     /// Renders /metrics.
     pub metrics: PrometheusHandle,
+    pub costs: Costs,
     /// Ends event streams at shutdown.
     pub stop: CancellationToken,
 }
@@ -250,6 +252,7 @@ pub(super) struct App {
     pub uploads: Uploads,
     pub events: broadcast::Sender<Event>,
     pub metrics: PrometheusHandle,
+    pub costs: Costs,
     pub stop: CancellationToken,
     pub sessions: Sessions,
     pub overview: OverviewCache,
@@ -275,6 +278,7 @@ impl From<Deps> for App {
             uploads: deps.uploads,
             events: deps.events,
             metrics: deps.metrics,
+            costs: deps.costs,
             stop: deps.stop,
             sessions,
             overview: OverviewCache::default(),

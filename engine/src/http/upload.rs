@@ -31,6 +31,8 @@ pub struct UploadForm {
     file: String,
     /// Name to give it; its own where absent.
     name: Option<String>,
+    /// What `bellwether plugin sign` wrote.
+    signature: Option<String>,
 }
 
 /// Where to ask for progress.
@@ -63,6 +65,7 @@ pub async fn receive_plugin(
         file,
         name,
         file_name,
+        signature,
     } = parts.map_err(|_| Error::bad_request("the form did not arrive within 5 minutes"))??;
     let Some(bytes) = file.filter(|bytes| !bytes.is_empty()) else {
         return Err(Error::field(
@@ -87,6 +90,7 @@ pub async fn receive_plugin(
         name,
         file_name,
         bytes,
+        signature,
         actor: caller.actor(),
     });
     if let Err(error) = sent {
@@ -105,6 +109,7 @@ struct Parts {
     file: Option<Bytes>,
     name: Option<String>,
     file_name: Option<String>,
+    signature: Option<String>,
 }
 
 async fn parts(mut form: Multipart, max_size: u64) -> Result<Parts> {
@@ -120,10 +125,15 @@ async fn parts(mut form: Multipart, max_size: u64) -> Result<Parts> {
                 let text = String::from_utf8_lossy(&bytes).trim().to_owned();
                 parts.name = Some(text).filter(|text| !text.is_empty());
             }
+            Some("signature") => {
+                let bytes = receive(field, 1_024).await?;
+                let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+                parts.signature = Some(text).filter(|text| !text.is_empty());
+            }
             other => {
                 return Err(Error::field(
                     other.unwrap_or(""),
-                    "expected the fields file and name only",
+                    "expected the fields file, name and signature only",
                 ));
             }
         }

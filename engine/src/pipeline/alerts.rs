@@ -287,7 +287,7 @@ impl Snapshot {
         }
     }
 
-    fn fire(
+    pub(super) fn fire(
         &mut self,
         mut alert: Alert,
         kind: NotificationKind,
@@ -308,7 +308,7 @@ impl Snapshot {
         self.remediate(id, now, changes);
     }
 
-    fn resolve(
+    pub(super) fn resolve(
         &mut self,
         id: i64,
         summary: &str,
@@ -404,6 +404,11 @@ impl Snapshot {
             series: None,
         };
         if self.open.contains_key(&key) {
+            return;
+        }
+        // The alert about the plugin says it for all its checks.
+        let policy = self.policy.checks.get(&check);
+        if policy.is_some_and(|check| self.quarantines.holds(&check.plugin)) {
             return;
         }
         let Some(faulting) = self.faulting.get(&check) else {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::quarantine::Quarantine;
 use crate::check::outcome::{
     ActionJob, Cause, Digest, Fault, LogRecord, NodeInfo, PluginState, SeriesId, State, StateEntry,
 };
@@ -32,6 +33,8 @@ pub struct Changes {
     pub action_runs: BTreeMap<i64, ActionRun>,
     pub logs: Vec<(Arc<str>, LogRecord)>,
     pub checkpoints: Vec<Checkpoint>,
+    /// Plugins that were held back, or released (`None`).
+    pub quarantines: BTreeMap<Digest, Option<Quarantine>>,
     /// What to do after the commit.
     pub effects: Vec<Effect>,
 }
@@ -45,6 +48,7 @@ impl Changes {
             && self.outbox.is_empty()
             && self.outbox_updates.is_empty()
             && self.action_runs.is_empty()
+            && self.quarantines.is_empty()
             && self.new_series.is_empty())
     }
 }
@@ -115,14 +119,20 @@ pub enum AlertSource {
     Fault {
         check: String,
     },
+    /// A version of a plugin that is held back.
+    Plugin {
+        plugin: String,
+        digest: Digest,
+    },
 }
 
 impl AlertSource {
-    /// The name in subjects and lists: the rule's, or the check's.
+    /// The name in subjects and lists: the rule's, the check's or the plugin's.
     pub fn name(&self) -> &str {
         match self {
             AlertSource::Rule { name } => name,
             AlertSource::Fault { check } => check,
+            AlertSource::Plugin { plugin, .. } => plugin,
         }
     }
 }
@@ -507,6 +517,10 @@ pub enum Effect {
     Deliver,
     /// Hand this intent to its action.
     RunAction(Box<ActionJob>),
+    /// Refuse runs of a plugin.
+    Held(Box<Quarantine>),
+    /// Let a plugin run again.
+    Released(Digest),
     /// Tell watchers.
     Event(Event),
 }

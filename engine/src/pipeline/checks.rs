@@ -20,6 +20,7 @@ impl Snapshot {
                 .get(&check)
                 .map_or(1, |check| check.attempts)
         };
+        self.guest_ended(id, &outcome, now, changes);
         let duration_us = saturate(outcome.duration().as_micros());
         let lateness_us = saturate(outcome.lateness().as_micros());
         let (started, cause) = (outcome.started, outcome.job.cause);

@@ -5,6 +5,7 @@
 
 pub mod changes;
 pub mod policy;
+pub mod quarantine;
 pub mod snapshot;
 
 mod alerts;
@@ -21,7 +22,7 @@ use self::changes::{Changes, Checkpoint, Effect, Event, OutboxUpdate, TimelineEn
 use self::changes::{DeliveryResult, TimelineEvent};
 use self::policy::Policy;
 use self::snapshot::Snapshot;
-use crate::check::outcome::{ActionOutcome, LogRecord, Outcome};
+use crate::check::outcome::{ActionOutcome, Digest, LogRecord, Outcome};
 use crate::clock::Timestamp;
 
 /// Something that happened.
@@ -43,6 +44,8 @@ pub enum Input {
     ActionInterrupted { run: i64 },
     /// A person decided on a repair that waits for approval.
     ActionApproved { run: i64, approved: bool },
+    /// A person lets a plugin that is held back run again.
+    PluginReleased { digest: Digest, by: String },
     /// A delivery attempt ended.
     Delivered(OutboxUpdate),
     /// A new configuration is in force.
@@ -75,6 +78,9 @@ pub fn apply(snapshot: &mut Snapshot, batch: Vec<Input>, now: Timestamp) -> Chan
             }
             Input::ActionApproved { run, approved } => {
                 snapshot.action_approved(run, approved, now, &mut changes);
+            }
+            Input::PluginReleased { digest, by } => {
+                snapshot.release(&digest, &format!("released by {by}"), now, &mut changes);
             }
             Input::Delivered(update) => delivered(update, &mut changes),
             Input::Configured {

@@ -30,7 +30,9 @@ impl Snapshot {
                     kind,
                     reason: match alert.source {
                         AlertSource::Rule { .. } => "the rule names nobody to notify".into(),
-                        AlertSource::Fault { .. } => "faults.notify names nobody".into(),
+                        AlertSource::Fault { .. } | AlertSource::Plugin { .. } => {
+                            "faults.notify names nobody".into()
+                        }
                     },
                 },
             });
@@ -109,7 +111,9 @@ impl Snapshot {
                 .find(|rule| *rule.name == **name)
                 .map(|rule| (rule.recipients.clone(), rule.expression.to_string()))
                 .unwrap_or_default(),
-            AlertSource::Fault { .. } => (self.policy.fault_contacts.clone(), String::new()),
+            AlertSource::Fault { .. } | AlertSource::Plugin { .. } => {
+                (self.policy.fault_contacts.clone(), String::new())
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::quarantine::{Blocked, PluginName};
 use crate::alert::expr::QuerySet;
 use crate::alert::rules::RuleDef;
 use crate::check::outcome::{Digest, NodeInfo, RunLimits};
@@ -19,6 +20,10 @@ pub struct Policy {
     pub remedies: HashMap<String, RemedyPolicy>,
     /// Contact and mailbox of everyone who hears of engine faults.
     pub fault_contacts: Vec<Recipient>,
+    /// Versions that checks, remediations and log sources use.
+    pub plugins: HashMap<Digest, PluginName>,
+    /// Versions that must not run.
+    pub blocked: BTreeMap<Digest, Blocked>,
 }
 
 #[derive(Debug)]
@@ -29,6 +34,8 @@ pub struct CheckPolicy {
     pub nodes: BTreeMap<Arc<str>, Arc<NodeInfo>>,
     /// Indices of the per-result rules that can be true for this check.
     pub rules: Vec<usize>,
+    /// What it runs on.
+    pub plugin: Digest,
 }
 
 #[derive(Debug)]

@@ -10,8 +10,9 @@ use super::changes::{
     TimelineEntry, TimelineEvent,
 };
 use super::policy::Policy;
+use super::quarantine::{Quarantine, Quarantines};
 use crate::alert::window::{LogCounters, MetricRings};
-use crate::check::outcome::{LogRecord, NodeInfo, PluginState, SeriesId};
+use crate::check::outcome::{Digest, LogRecord, NodeInfo, PluginState, SeriesId};
 use crate::check::state::CheckState;
 use crate::clock::Timestamp;
 use crate::remedy::envelope::PastRun;
@@ -48,6 +49,8 @@ pub struct Series {
     pub plugin_state: Arc<PluginState>,
     /// The node while the configuration selects it; `None` otherwise.
     pub node: Option<Arc<NodeInfo>>,
+    /// The plugin of its newest run, where the guest came to its end.
+    pub sound: Option<Digest>,
 }
 
 /// Everything that is read at start.
@@ -59,6 +62,8 @@ pub struct Loaded {
     pub action_runs: Vec<ActionRun>,
     /// Remediation, and its runs of the longest rate window.
     pub history: Vec<(String, PastRun)>,
+    /// Plugins that are held back.
+    pub quarantines: Vec<Quarantine>,
     pub next: NextIds,
     /// Random name of this installation, in Message-IDs.
     pub installation: String,
@@ -82,6 +87,7 @@ pub struct Snapshot {
     pub(super) history: HashMap<String, Vec<PastRun>>,
     /// Series of each check that are faulting.
     pub(super) faulting: HashMap<Arc<str>, BTreeSet<SeriesId>>,
+    pub(super) quarantines: Quarantines,
     pub(super) windows: MetricRings,
     pub(super) log_windows: LogCounters,
     pub(super) next: NextIds,
@@ -110,6 +116,7 @@ impl Snapshot {
             retries: BTreeSet::new(),
             history: HashMap::new(),
             faulting: HashMap::new(),
+            quarantines: Quarantines::new(loaded.quarantines),
             windows: MetricRings::default(),
             log_windows: LogCounters::default(),
             next: loaded.next,
@@ -264,6 +271,7 @@ impl Snapshot {
                         recent: VecDeque::new(),
                         plugin_state: Arc::default(),
                         node: None,
+                        sound: None,
                     });
                     id
                 });
@@ -280,6 +288,7 @@ impl Snapshot {
         }
         faulting.retain(|_, series| !series.is_empty());
         self.faulting = faulting;
+        self.configure_quarantines(now, changes);
         self.remove_orphaned_alerts(now, changes);
     }
 
@@ -317,6 +326,8 @@ impl Snapshot {
             }
             AlertSource::Fault { check } => (!self.policy.checks.contains_key(check.as_str()))
                 .then(|| format!("check {check} was removed")),
+            // Ends with its quarantine.
+            AlertSource::Plugin { .. } => None,
         }
     }
 

@@ -87,6 +87,7 @@ fn configured(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec)
         attempts: 1,
         nodes,
         rules: (0..rules.len()).filter(|i| rules[*i].per_series).collect(),
+        plugin: Digest("p".into()),
     };
     let remedy = RemedyPolicy {
         envelope,
@@ -107,6 +108,7 @@ fn configured(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec)
             contact: "oncall".into(),
             mailbox: "ops@example.org".into(),
         }],
+        ..Policy::default()
     };
     Input::Configured {
         policy: Arc::new(policy),

@@ -6,6 +6,7 @@ use wasmtime::component::{ComponentType, Lower, TypedFunc};
 
 use super::bindings::exports::bellwether::plugin::action::{ActionError, Report as WitReport};
 use super::catalogue::Loaded;
+use super::cost::metered;
 use super::host::Inner;
 use super::kind::Kind;
 use super::log::clip;
@@ -120,11 +121,14 @@ impl Inner {
                 instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
             run.call_async(&mut store, (context,)).await
         };
-        let result = if loaded.uses_wasi {
-            bounded(running, length).await
-        } else {
-            running.await
-        };
+        let (result, busy) = metered(async {
+            if loaded.uses_wasi {
+                bounded(running, length).await
+            } else {
+                running.await
+            }
+        })
+        .await;
         let mut data = store.into_data();
         data.collect_output();
         let verdict = match result {
@@ -147,6 +151,11 @@ impl Inner {
                 End::Fault(fault) => ActionFailure::Fault(fault),
             }),
         };
+        let fault = match &verdict {
+            Err(ActionFailure::Fault(fault)) => Some(fault.kind),
+            _ => None,
+        };
+        loaded.cost.add(busy, &mut data, fault);
         let redactor = data.redactor;
         if redactor.is_empty() {
             return verdict;

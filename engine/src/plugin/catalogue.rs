@@ -12,6 +12,7 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use super::bindings::bellwether::plugin as interfaces;
 use super::cache::{Files, deserialize, short};
 use super::compile::Compiler;
+use super::cost::{Cost, Costs};
 use super::digest;
 use super::engine::WasmEngine;
 use super::kind::{self, Exports, Kind};
@@ -61,6 +62,7 @@ pub(super) struct Loaded {
     pub exports: Exports,
     /// True where waits happen outside of our own host calls.
     pub uses_wasi: bool,
+    pub cost: Arc<Cost>,
 }
 
 /// Everything that is loaded, and the means to load more.
@@ -69,6 +71,7 @@ pub(super) struct Catalogue {
     linker: Linker<RunData>,
     compiler: Compiler,
     files: Files,
+    pub costs: Costs,
     loaded: RwLock<HashMap<Digest, Arc<Loaded>>>,
 }
 
@@ -92,6 +95,7 @@ impl Catalogue {
             linker,
             compiler,
             files,
+            costs: Costs::default(),
             loaded: RwLock::default(),
         })
     }
@@ -202,6 +206,7 @@ impl Catalogue {
             pre: candidate.pre,
             exports: candidate.exports,
             uses_wasi: candidate.uses_wasi,
+            cost: self.costs.of(&digest),
         };
         self.loaded.write().insert(digest, Arc::new(loaded));
         Ok(installed)
@@ -210,6 +215,7 @@ impl Catalogue {
     /// Forgets a plugin; runs in flight end as they would have.
     pub fn remove(&self, digest: &Digest) -> Result<(), InstallError> {
         self.loaded.write().remove(digest);
+        self.costs.forget(digest);
         self.files.remove(digest).map_err(|error| {
             InstallError::Engine(format!(
                 "plugin {} cannot be removed: {error}",
@@ -219,15 +225,21 @@ impl Catalogue {
     }
 }
 
+/// Each call of an interface passes here once.
+fn counted(data: &mut RunData) -> &mut RunData {
+    data.host_calls += 1;
+    data
+}
+
 /// All released interfaces and WASI: each call checks its grants.
 fn linker(wasm: &WasmEngine) -> wasmtime::Result<Linker<RunData>> {
     let mut linker = Linker::new(&wasm.engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    interfaces::types::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
-    interfaces::log::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
-    interfaces::net::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
-    interfaces::state::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
-    interfaces::command::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    interfaces::types::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
+    interfaces::log::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
+    interfaces::net::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
+    interfaces::state::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
+    interfaces::command::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
     Ok(linker)
 }
 

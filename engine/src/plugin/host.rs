@@ -15,11 +15,13 @@ use wasmtime::Store;
 use super::cache::{Files, short};
 use super::catalogue::{Candidate, Catalogue, InstallError, InstallPhase, Installed, Loaded};
 use super::compile::{Compiler, CompilerConfig};
+use super::crash::Crashes;
 use super::egress::Egress;
 use super::engine::WasmEngine;
 use super::guests::Guests;
 use super::kind::Kind;
 use super::manifest::Manifest;
+use super::quarantine::Gate;
 use super::resolve::{self, Resolve};
 use super::run::{End, HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, new_store};
 use super::tls::Tls;
@@ -98,6 +100,8 @@ pub(super) struct Shared {
     pub tls: Arc<Tls>,
     pub guests: Guests,
     pub clock: SharedClock,
+    pub gate: Gate,
+    pub crashes: Crashes,
 }
 
 impl Shared {
@@ -122,7 +126,7 @@ pub(super) struct Inner {
 /// The plugin host. Cheap to share behind an `Arc`; every call may be made from
 /// any runtime.
 pub struct Host {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     guests: Guests,
     /// Runs for which there are file descriptors.
     descriptors: u32,
@@ -151,6 +155,8 @@ impl Host {
             tls: Arc::new(Tls::new(config.extra_roots)),
             guests: guests.clone(),
             clock: config.clock,
+            gate: Gate::default(),
+            crashes: Crashes::default(),
         };
         let catalogue = Catalogue::new(wasm, Compiler::new(config.compiler), files)?;
         Ok(Self {
@@ -230,6 +236,16 @@ impl Host {
             .catalogue
             .get(digest)
             .map(|loaded| loaded.installed.clone())
+    }
+
+    /// What each loaded plugin cost.
+    pub fn costs(&self) -> super::Costs {
+        self.inner.catalogue.costs.clone()
+    }
+
+    /// Requests of runs that crashed.
+    pub fn crashes(&self) -> Crashes {
+        self.inner.shared.crashes.clone()
     }
 
     /// Every loaded plugin, by name.
@@ -374,6 +390,7 @@ impl Inner {
 
     /// A loaded plugin of a kind, or the fault that says what is wrong.
     pub fn plugin(&self, digest: &Digest, kind: Kind) -> Result<Arc<Loaded>, Fault> {
+        self.shared.gate.admit(digest, kind, &*self.shared.clock)?;
         let loaded = self.catalogue.get(digest).ok_or_else(|| {
             Fault::new(
                 FaultKind::Plugin,

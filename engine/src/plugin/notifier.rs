@@ -9,6 +9,7 @@ use wasmtime::component::{ComponentType, Lower, TypedFunc};
 use super::bindings::exports::bellwether::plugin::notifier::{
     Kind as WitKind, NotifyError, Receipt,
 };
+use super::cost::metered;
 use super::host::Inner;
 use super::kind::Kind;
 use super::log::clip;
@@ -150,12 +151,23 @@ impl Inner {
                 instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
             notify.call_async(&mut store, (notification,)).await
         };
-        let result = if loaded.uses_wasi {
-            bounded(running, length).await
-        } else {
-            running.await
+        let (result, busy) = metered(async {
+            if loaded.uses_wasi {
+                bounded(running, length).await
+            } else {
+                running.await
+            }
+        })
+        .await;
+        let mut data = store.into_data();
+        let fault = match &result {
+            Err(error) => match classify(error, &data) {
+                End::Fault(fault) => Some(fault.kind),
+                End::Target(_) => None,
+            },
+            Ok(_) => None,
         };
-        let data = store.into_data();
+        loaded.cost.add(busy, &mut data, fault);
         let text = |text: &str| {
             data.redactor
                 .text(one_line(clip(text, MAX_TEXT).to_owned()))

@@ -9,6 +9,7 @@ use wasmtime::component::{ComponentType, Instance, Lower};
 use super::bindings::bellwether::plugin::types::Level;
 use super::bindings::exports::bellwether::plugin::log_parser::{ParseError, Records, Span};
 use super::catalogue::Loaded;
+use super::cost::metered;
 use super::guests::Guests;
 use super::host::{Host, Inner};
 use super::kind::Kind;
@@ -176,6 +177,9 @@ impl SourceParser {
 
 impl LineParser for SourceParser {
     async fn parse(&mut self, batch: &LineBatch) -> Result<Parsed, Fault> {
+        if let Some(fault) = self.host.held(&self.plugin) {
+            return Err(fault);
+        }
         if self.instance.is_none() {
             self.recycle().await?;
         }
@@ -235,10 +239,16 @@ impl Running {
     }
 
     async fn call(&mut self, call: Call) -> Result<Parsed, Fault> {
-        match call {
-            Call::Parse(batch) => self.parse(&batch).await,
-            Call::Flush(received) => self.flush(received).await,
-        }
+        let (result, busy) = metered(async {
+            match call {
+                Call::Parse(batch) => self.parse(&batch).await,
+                Call::Flush(received) => self.flush(received).await,
+            }
+        })
+        .await;
+        let fault = result.as_ref().err().map(|fault| fault.kind);
+        self.loaded.cost.add(busy, self.store.data_mut(), fault);
+        result
     }
 
     async fn parse(&mut self, batch: &LineBatch) -> Result<Parsed, Fault> {

@@ -9,6 +9,7 @@ use wasmtime::component::{ComponentType, Lower, TypedFunc};
 use super::bindings::bellwether::plugin::types as wit;
 use super::bindings::exports::bellwether::plugin::probe::{ProbeError, Report as WitReport};
 use super::catalogue::Loaded;
+use super::cost::metered;
 use super::host::Inner;
 use super::kind::Kind;
 use super::log::{RunLog, clip};
@@ -18,6 +19,8 @@ use super::secrets::Redactor;
 use crate::check::outcome::{
     Digest, Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLogLine, State, StateEntry,
 };
+use crate::clock::Timestamp;
+use crate::pipeline::quarantine::is_crash;
 
 /// Summary and details together, in bytes.
 pub(super) const MAX_TEXT: usize = 64 << 10;
@@ -188,11 +191,14 @@ impl Inner {
                 instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
             check.call_async(&mut store, (request,)).await
         };
-        let result = if loaded.uses_wasi {
-            bounded(running, length).await
-        } else {
-            running.await
-        };
+        let (result, busy) = metered(async {
+            if loaded.uses_wasi {
+                bounded(running, length).await
+            } else {
+                running.await
+            }
+        })
+        .await;
         let mut data = store.into_data();
         data.collect_output();
         let verdict = match result {
@@ -203,20 +209,31 @@ impl Inner {
                 End::Fault(fault) => Err(fault),
             },
         };
+        let fault = verdict.as_ref().err().map(|fault| fault.kind);
+        loaded.cost.add(busy, &mut data, fault);
         let redactor = data.redactor;
         let verdict = if redactor.is_empty() {
             verdict
         } else {
             redacted(&redactor, verdict)
         };
+        let (state, log) = (data.state, data.log.finish(&redactor));
+        if let Err(fault) = &verdict
+            && is_crash(fault.kind)
+        {
+            let (crashes, at) = (&self.shared.crashes, Timestamp(now));
+            crashes
+                .keep(&self.shared, loaded, job, at, fault, redactor)
+                .await;
+        }
         Ended {
             // What a failed run wrote is not committed.
             state_writes: if verdict.is_ok() {
-                data.state.into_writes()
+                state.into_writes()
             } else {
                 Vec::new()
             },
-            log: data.log.finish(&redactor),
+            log,
             verdict,
         }
     }

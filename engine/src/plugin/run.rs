@@ -201,6 +201,13 @@ impl Limiter {
     }
 }
 
+impl Limiter {
+    /// Bytes of linear memory taken; a guest cannot give any back.
+    pub fn used(&self) -> u64 {
+        self.used as u64
+    }
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
@@ -267,6 +274,8 @@ pub(super) struct RunData {
     pub state: StateView,
     pub redactor: Redactor,
     pub wasi: LazyWasi,
+    /// Calls of our own interfaces since they were last counted.
+    pub host_calls: u64,
     /// Holds back whatever changes something.
     pub dry_run: bool,
 }
@@ -305,6 +314,7 @@ pub(super) fn new_store(engine: &Engine, shared: &Arc<Shared>, setup: RunSetup) 
             node: setup.node,
             redactor: Redactor::default(),
             wasi: LazyWasi::default(),
+            host_calls: 0,
             dry_run: setup.dry_run,
         },
     );

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Conn, Result, action_runs, alerts, checkpoints, series};
+use super::{Conn, Result, action_runs, alerts, checkpoints, quarantines, series};
 use crate::check::outcome::{PluginState, SeriesId};
 use crate::check::state::CheckState;
 use crate::clock::Timestamp;
 use crate::pipeline::changes::{ActionRun, Alert, Checkpoint, SeriesRow};
+use crate::pipeline::quarantine::Quarantine;
 
 /// How far back runs of actions count for the limits of an envelope.
 const RUNS_WINDOW: Duration = Duration::from_secs(24 * 3600);
@@ -28,6 +29,7 @@ pub struct SnapshotParts {
     /// Of the last 24 hours, open ones included.
     pub recent_runs: Vec<ActionRun>,
     pub checkpoints: Vec<Checkpoint>,
+    pub quarantines: Vec<Quarantine>,
     pub last_ids: LastIds,
 }
 
@@ -53,6 +55,7 @@ pub async fn snapshot_parts(conn: &mut Conn, now: Timestamp) -> Result<SnapshotP
         open_runs: action_runs::open(conn).await?,
         recent_runs: action_runs::since(conn, now - RUNS_WINDOW).await?,
         checkpoints: checkpoints::list(conn, None).await?,
+        quarantines: quarantines::list(conn).await?,
         last_ids: last_ids(conn).await?,
     })
 }

@@ -55,6 +55,8 @@ pub struct Plugin {
     pub size: u64,
     pub uploaded_at: Timestamp,
     pub uploaded_by: String,
+    /// Detached signature, base64.
+    pub signature: Option<String>,
 }
 
 type Columns = (
@@ -68,6 +70,7 @@ type Columns = (
     i64,
     i64,
     String,
+    Option<String>,
 );
 
 fn plugin(c: Columns) -> Result<Plugin> {
@@ -82,6 +85,7 @@ fn plugin(c: Columns) -> Result<Plugin> {
         size: c.7.max(0) as u64,
         uploaded_at: Timestamp(c.8),
         uploaded_by: c.9,
+        signature: c.10,
     })
 }
 
@@ -89,7 +93,7 @@ fn plugin(c: Columns) -> Result<Plugin> {
 pub async fn list(conn: &mut Conn) -> Result<Vec<Plugin>> {
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT digest, name, version, kind, manifest, origin, active, size, uploaded_at, \
-         uploaded_by FROM plugins ORDER BY name, uploaded_at DESC, digest",
+         uploaded_by, signature FROM plugins ORDER BY name, uploaded_at DESC, digest",
     )
     .fetch_all(conn)
     .await?;
@@ -100,7 +104,7 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<Plugin>> {
 pub async fn get(conn: &mut Conn, digest: &Digest) -> Result<Option<Plugin>> {
     let row: Option<Columns> = sqlx::query_as(
         "SELECT digest, name, version, kind, manifest, origin, active, size, uploaded_at, \
-         uploaded_by FROM plugins WHERE digest = ?",
+         uploaded_by, signature FROM plugins WHERE digest = ?",
     )
     .bind(&*digest.0)
     .fetch_optional(conn)
@@ -114,8 +118,8 @@ pub async fn get(conn: &mut Conn, digest: &Digest) -> Result<Option<Plugin>> {
 pub async fn insert(conn: &mut Conn, plugin: &Plugin) -> Result<bool> {
     let done = sqlx::query(
         "INSERT INTO plugins (digest, name, version, kind, manifest, origin, active, size, \
-         uploaded_at, uploaded_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
-         NOT EXISTS (SELECT 1 FROM plugins WHERE name = ?2 AND active = 1), ?7, ?8, ?9) \
+         uploaded_at, uploaded_by, signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
+         NOT EXISTS (SELECT 1 FROM plugins WHERE name = ?2 AND active = 1), ?7, ?8, ?9, ?10) \
          ON CONFLICT (digest) DO NOTHING",
     )
     .bind(&*plugin.digest.0)
@@ -127,9 +131,20 @@ pub async fn insert(conn: &mut Conn, plugin: &Plugin) -> Result<bool> {
     .bind(i64::try_from(plugin.size).unwrap_or(i64::MAX))
     .bind(plugin.uploaded_at.0)
     .bind(plugin.uploaded_by.as_str())
+    .bind(plugin.signature.as_deref())
     .execute(conn)
     .await?;
     Ok(done.rows_affected() > 0)
+}
+
+/// Replaces the signature of a stored version.
+pub async fn sign(conn: &mut Conn, digest: &Digest, signature: Option<&str>) -> Result<()> {
+    sqlx::query("UPDATE plugins SET signature = ? WHERE digest = ?")
+        .bind(signature)
+        .bind(&*digest.0)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Makes this version the one that its bare name means.
@@ -187,6 +202,7 @@ mod tests {
             size: 1234,
             uploaded_at: Timestamp(at),
             uploaded_by: "admin".into(),
+            signature: None,
         }
     }
 
@@ -215,6 +231,9 @@ mod tests {
                 ..two.clone()
             })
         );
+        sign(c, &two.digest, Some("sig")).await.expect("sign");
+        let signed = get(c, &two.digest).await.expect("get").expect("there");
+        assert_eq!(signed.signature.as_deref(), Some("sig"));
         delete(c, &two.digest).await.expect("delete");
         assert_eq!(active(list(c).await.expect("list")), ["1.0.0"]);
         assert!(matches!(

@@ -132,6 +132,7 @@ pub async fn write(conn: &mut Conn, changes: &Changes) -> Result<()> {
             to.add(row.next_at.0)
         })
         .await?;
+    super::quarantines::write(conn, changes).await?;
     for update in &changes.outbox_updates {
         write_outbox_update(conn, update).await?;
     }
@@ -188,6 +189,7 @@ fn bind_alert(alert: &Alert, to: &mut Binder) -> Result<()> {
     to.add(match alert.source {
         AlertSource::Rule { .. } => "rule",
         AlertSource::Fault { .. } => "fault",
+        AlertSource::Plugin { .. } => "plugin",
     })?;
     to.add(alert.source.name())?;
     to.add(alert.series.map(|s| s.0))?;

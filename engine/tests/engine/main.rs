@@ -3,6 +3,7 @@
 
 mod crash;
 mod hostile;
+mod lifecycle;
 mod mail_server;
 mod outage;
 mod story;

@@ -98,10 +98,26 @@ impl World {
         self.folder.path().join("data")
     }
 
+    /// A path beside the configuration file.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the configuration file anew.
+    pub fn configure(&self, yaml: &str) {
+        std::fs::write(&self.config, yaml).unwrap();
+    }
+
     pub async fn start(&self) -> Engine {
         Engine::start(self.options(Arc::new(SystemClock)))
             .await
             .unwrap()
+    }
+
+    /// What is wrong, where it does not start.
+    pub async fn start_fails(&self) -> String {
+        let started = Engine::start(self.options(Arc::new(SystemClock))).await;
+        started.err().expect("a reason").to_string()
     }
 
     fn options(&self, clock: SharedClock) -> Options {

@@ -106,9 +106,20 @@ impl Api {
     /// Uploads a plugin and waits for the end of it: the plugin, or what was
     /// wrong in the words that a person reads.
     pub async fn upload(&self, name: &str, file: &[u8]) -> Result<Value, String> {
+        self.upload_signed(name, file, "").await
+    }
+
+    /// Uploads a plugin with its signature, or none where that is empty.
+    pub async fn upload_signed(
+        &self,
+        name: &str,
+        file: &[u8],
+        signature: &str,
+    ) -> Result<Value, String> {
         const BOUNDARY: &str = "----a-boundary-that-no-plugin-contains";
         let mut form = format!(
             "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"name\"\r\n\r\n{name}\r\n\
+             --{BOUNDARY}\r\nContent-Disposition: form-data; name=\"signature\"\r\n\r\n{signature}\r\n\
              --{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}.wasm\"\r\n\
              Content-Type: application/wasm\r\n\r\n"
         )

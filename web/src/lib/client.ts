@@ -55,15 +55,18 @@ export const client = {
 
   plugins: (s?: Signal) => http.get<T.Page<T.Plugin>>('/plugins', {}, s),
   plugin: (name: string, s?: Signal) => http.get<T.PluginDetail>(p`/plugins/${name}`, {}, s),
-  upload: (file: File, name: string, progress: (share: number) => void) => {
+  upload: (file: File, name: string, signature: string, progress: (share: number) => void) => {
     const form = new FormData();
     if (name) form.append('name', name);
+    if (signature) form.append('signature', signature);
     form.append('file', file, file.name);
     return sendFile<{ upload_id: string }>('/plugins', form, progress);
   },
   uploadState: (id: string) => http.get<T.Upload>(p`/plugins/uploads/${id}`),
   grant: (name: string, grants: T.Grants) => http.put<void>(p`/plugins/${name}/grants`, grants),
   activate: (name: string, digest: string) => http.post<void>(p`/plugins/${name}/activate`, { digest }),
+  release: (name: string, digest: string) => http.post<void>(p`/plugins/${name}/release`, { digest }),
+  crashes: (name: string, s?: Signal) => http.get<T.Page<T.Crash>>(p`/plugins/${name}/crashes`, {}, s),
   removePlugin: (name: string) => http.del<void>(p`/plugins/${name}`),
   removeVersion: (name: string, digest: string) => http.del<void>(p`/plugins/${name}/versions/${digest}`),
   dryRun: (name: string, body: { node?: string; config: T.JsonObject; timeout?: string }) =>

@@ -612,6 +612,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins/{name}/crashes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Requests that crashed a plugin
+         * @description The newest few of each version, newest first, without secrets.
+         */
+        get: operations["list_crashes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/plugins/{name}/dry_run": {
         parameters: {
             query?: never;
@@ -640,6 +660,23 @@ export interface paths {
         /** Say what a plugin may do */
         put: operations["set_grants"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plugins/{name}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a quarantined version run again */
+        post: operations["release_plugin"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1052,6 +1089,11 @@ export interface components {
             check: string;
             /** @enum {string} */
             kind: "fault";
+        } | {
+            plugin: string;
+            digest: components["schemas"]["Digest"];
+            /** @enum {string} */
+            kind: "plugin";
         };
         /** @description An alert, as shown in lists. */
         AlertView: {
@@ -1186,6 +1228,94 @@ export interface components {
             /** @description Mailboxes; each gets a mail of its own. */
             email?: string[];
         };
+        /** @description What a plugin cost since the engine started. */
+        CostFigures: {
+            /**
+             * Format: int64
+             * @description Runs that ended; of a log parser: batches.
+             */
+            runs: number;
+            /** @description Runs that gave no judgement, by the kind of their fault. */
+            faults: {
+                [key: string]: number;
+            };
+            /**
+             * Format: int64
+             * @description Time on a guest thread in microseconds, without waits.
+             */
+            cpu_us: number;
+            /**
+             * Format: int64
+             * @description Calls of Bellwether's own interfaces; those of WASI are not counted.
+             */
+            host_calls: number;
+            /**
+             * Format: int64
+             * @description Most linear memory of one run, in bytes.
+             */
+            peak_memory: number;
+        };
+        /** @description The node that was checked. */
+        CrashNode: {
+            name: string;
+            address: string;
+            labels: {
+                [key: string]: string;
+            };
+        };
+        /**
+         * @description All that a run was given, as far as it can be given again: what the target
+         *     answered is not part of it.
+         */
+        CrashRequest: {
+            /** @description Name that the plugin gives itself. */
+            plugin: string;
+            version: string;
+            digest: components["schemas"]["Digest"];
+            /**
+             * Format: int64
+             * @description Start of the run.
+             */
+            at: number;
+            fault: components["schemas"]["Fault"];
+            check: string;
+            node: components["schemas"]["CrashNode"];
+            /** @description The check's configuration, templates filled in. */
+            config: Record<string, never>;
+            /** Format: int32 */
+            attempt: number;
+            /**
+             * Format: int64
+             * @description Bound of each wait.
+             */
+            timeout_ms: number;
+            /**
+             * Format: int64
+             * @description Linear memory in bytes.
+             */
+            memory: number;
+            grants: components["schemas"]["GrantsSpec"];
+            /** @description The plugin's state before the run. */
+            state: {
+                [key: string]: components["schemas"]["CrashState"];
+            };
+            /** @description The state was too large to be kept. */
+            without_state?: boolean;
+        };
+        /** @description A value of the plugin's state. */
+        CrashState: {
+            /** @description Base64. */
+            value: string;
+            /** Format: int64 */
+            version: number;
+        };
+        /** @description A run that crashed its plugin. */
+        CrashView: {
+            /** Format: int64 */
+            id: number;
+            /** @description For `bellwether plugin run FILE --replay`. */
+            request: components["schemas"]["CrashRequest"];
+        };
         /** @description A token to be made. */
         CreateToken: {
             name: string;
@@ -1252,7 +1382,8 @@ export interface components {
         };
         /** @description A run to be tried. */
         DryRun: {
-            node: string;
+            /** @description Where to run it; absent for what needs no node. */
+            node?: string | null;
             config?: Record<string, never>;
             /** @description At most 60s; 5s where absent. */
             timeout?: string | null;
@@ -1607,6 +1738,16 @@ export interface components {
                 subject: string;
                 /** @description What changed, without secrets. */
                 detail: Record<string, never>;
+            }[];
+            next?: string | null;
+        };
+        /** @description A list of objects; configured objects come in one answer. */
+        Items_CrashView: {
+            items: {
+                /** Format: int64 */
+                id: number;
+                /** @description For `bellwether plugin run FILE --replay`. */
+                request: components["schemas"]["CrashRequest"];
             }[];
             next?: string | null;
         };
@@ -2222,6 +2363,32 @@ export interface components {
             /** @description Everything wanted is granted. */
             granted: boolean;
         };
+        /**
+         * @description Why a version is held back.
+         * @enum {string}
+         */
+        QuarantineCause: "crashes" | "revoked" | "unsigned";
+        /** @description Why a version is not run. */
+        QuarantineView: {
+            cause: components["schemas"]["QuarantineCause"];
+            reason: string;
+            /** Format: int64 */
+            since: number;
+            /**
+             * Format: int32
+             * @description Trial runs that crashed.
+             */
+            trials: number;
+            /**
+             * Format: int64
+             * @description When the next trial run is made; absent for none.
+             */
+            trial_at?: number | null;
+        };
+        /** @description The version to let run. */
+        Release: {
+            digest: components["schemas"]["Digest"];
+        };
         Reloaded: {
             /** Format: int64 */
             generation: number;
@@ -2675,6 +2842,8 @@ export interface components {
             file: string;
             /** @description Name to give it; its own where absent. */
             name?: string | null;
+            /** @description What `bellwether plugin sign` wrote. */
+            signature?: string | null;
         };
         /**
          * @description Where an upload stands.
@@ -2715,6 +2884,7 @@ export interface components {
         };
         /** @enum {string} */
         VerifyStatus: "none" | "waiting" | "ok" | "failed";
+        /** @description One version of a plugin. */
         VersionView: {
             digest: components["schemas"]["Digest"];
             version: string;
@@ -2727,6 +2897,11 @@ export interface components {
              */
             size: number;
             active: boolean;
+            /** @description Since the engine started. */
+            cost: components["schemas"]["CostFigures"];
+            /** @description Name of the configured key that signed it. */
+            signed_by?: string | null;
+            quarantine?: components["schemas"]["QuarantineView"] | null;
         };
     };
     responses: never;
@@ -3860,6 +4035,27 @@ export interface operations {
             };
         };
     };
+    list_crashes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Items_CrashView"];
+                };
+            };
+        };
+    };
     dry_run_plugin: {
         parameters: {
             query?: never;
@@ -3907,6 +4103,29 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Done"];
                 };
+            };
+        };
+    };
+    release_plugin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Release"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -52,7 +52,7 @@ export interface Series {
 
 export interface Alert {
   id: number;
-  source: { kind: 'rule'; name: string } | { kind: 'fault'; check: string };
+  source: { kind: 'rule'; name: string } | { kind: 'fault'; check: string } | { kind: 'plugin'; plugin: string; digest: string };
   check: string | null;
   node: string | null;
   phase: Phase;
@@ -286,6 +286,13 @@ export interface PluginVersion {
   uploaded_at: Micros | null;
   size: number;
   active: boolean;
+  cost?: { runs: number; faults: Record<string, number>; cpu_us: number; host_calls: number; peak_memory: number };
+  signed_by?: string | null;
+  quarantine?: { cause: 'crashes' | 'revoked' | 'unsigned'; reason: string; since: Micros; trials: number; trial_at?: Micros | null } | null;
+}
+export interface Crash {
+  id: number;
+  request: { version: string; digest: string; at: Micros; fault: Fault; check: string; node: { name: string } } & Record<string, unknown>;
 }
 export interface Plugin {
   name: string;

@@ -10,6 +10,7 @@ use super::Validator;
 use crate::config::grants_syntax::is_host;
 use crate::config::model::{Config, SmtpDef, SmtpTls, SmtpTransport};
 use crate::config::spec::{SecretSource, SmtpSpec};
+use crate::plugin::signing::public_key;
 use crate::plugin::validate_argv;
 
 impl Validator<'_> {
@@ -26,6 +27,7 @@ impl Validator<'_> {
         }
         self.commands();
         self.secrets();
+        self.signing();
         for (name, span) in [
             ("results", spec.retention.results),
             ("rollups", spec.retention.rollups),
@@ -65,6 +67,30 @@ impl Validator<'_> {
                     spec.engine.compile_timeout
                 ),
             );
+        }
+    }
+
+    fn signing(&mut self) {
+        let signing = &self.spec.signing;
+        for (i, key) in signing.keys.iter().enumerate() {
+            if let Err(message) = public_key(&key.public_key) {
+                self.wrong(format!("signing.keys[{i}].public_key"), message);
+            }
+            if signing.keys[..i].iter().any(|other| other.name == key.name) {
+                let message = format!("expected a name of its own, found {:?} again", key.name);
+                self.wrong(format!("signing.keys[{i}].name"), message);
+            }
+        }
+        for (i, text) in signing.revoked.iter().enumerate() {
+            let is_digest = text.strip_prefix("sha256:").is_some_and(|hex| {
+                hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+            });
+            if !is_digest {
+                let message = format!(
+                    "expected sha256: and 64 lower-case hexadecimal digits, found {text:?}"
+                );
+                self.wrong(format!("signing.revoked[{i}]"), message);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What HTTP handlers ask for, done one after another where it changes the
 //! configuration, and beside each other otherwise.
 
+mod lifecycle;
 mod objects;
 mod plugins;
 
@@ -64,10 +65,11 @@ impl Core {
                 upload,
                 name,
                 bytes,
+                signature,
                 actor,
                 ..
             } => {
-                self.install(upload, name, bytes, actor).await;
+                self.install(upload, name, bytes, signature, actor).await;
             }
             Command::Grant {
                 plugin,
@@ -92,6 +94,14 @@ impl Core {
                 reply,
             } => {
                 let _ = reply.send(self.remove_plugin(plugin, digest, actor).await);
+            }
+            Command::ReleasePlugin {
+                plugin,
+                digest,
+                actor,
+                reply,
+            } => {
+                let _ = reply.send(self.release_plugin(plugin, digest, actor).await);
             }
             Command::ApplyObjects {
                 changes,

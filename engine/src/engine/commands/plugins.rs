@@ -20,9 +20,9 @@ use crate::http::commands::{
 };
 use crate::http::uploads::{Replaces, Upload, UploadPhase, UploadResult};
 use crate::pipeline::changes::Event;
-use crate::plugin::InstallPhase;
+use crate::plugin::{InstallPhase, digest};
 use crate::store::plugins::Origin;
-use crate::store::{StoreError, objects, plugins};
+use crate::store::{StoreError, crashes, objects, plugins};
 
 impl Core {
     pub(super) async fn install(
@@ -30,9 +30,13 @@ impl Core {
         upload: String,
         name: Option<String>,
         bytes: Bytes,
+        signature: Option<String>,
         actor: Actor,
     ) {
         let fail = |text: String| self.uploads.phase(&upload, UploadPhase::Failed, text);
+        if let Err(refused) = self.may_install(&digest::of(&bytes), signature.as_deref()) {
+            return fail(refused);
+        }
         let (uploads, id) = (self.uploads.clone(), upload.clone());
         let installed = self
             .host
@@ -80,6 +84,8 @@ impl Core {
         let active = before.iter().find(|version| version.active);
         // A new version waits until somebody switches to it.
         version.active = active.is_none_or(|old| old.digest == version.digest);
+        let known = before.iter().find(|old| old.digest == version.digest);
+        version.signature = signature.or_else(|| known?.signature.clone());
         let replaces = active
             .filter(|old| old.digest != version.digest)
             .map(|old| {
@@ -105,6 +111,7 @@ impl Core {
                 let (row, actor, detail) = (row.clone(), actor.clone(), detail.clone());
                 Box::pin(async move {
                     plugins::insert(conn, &row).await?;
+                    plugins::sign(conn, &row.digest, row.signature.as_deref()).await?;
                     append(
                         conn,
                         now,
@@ -121,6 +128,12 @@ impl Core {
             return fail(format!("the plugin could not be stored: {error}"));
         }
         self.registry.add(&name, version);
+        // A signature may be what it waited for.
+        if self.host.held(&installed.digest).is_some()
+            && let Err(problems) = self.refresh().await
+        {
+            tracing::warn!(?problems, "a plugin that was signed is still held back");
+        }
         // Nobody may be watching.
         let _ = self.events.send(Event::Plugins {
             digest: installed.digest.clone(),
@@ -274,6 +287,7 @@ impl Core {
                 Box::pin(async move {
                     for digest in &rows {
                         plugins::delete(conn, digest).await?;
+                        crashes::delete(conn, digest).await?;
                     }
                     if last {
                         // Grants of a plugin that is gone would wait for the

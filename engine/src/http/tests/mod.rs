@@ -224,6 +224,7 @@ impl Bench {
             uploads: uploads.clone(),
             events: events.clone(),
             metrics: metrics.handle(),
+            costs: Default::default(),
             stop: stop.clone(),
         });
         Self {

@@ -1,0 +1,336 @@
+//! The request whose run crashed a plugin, kept for replay.
+//!
+//! Nothing of a secret is kept: values that the run used, and every value that
+//! was granted to it, are taken out of all texts.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Notify;
+use utoipa::ToSchema;
+
+use super::catalogue::Loaded;
+use super::host::Shared;
+use super::secrets::{self, Redactor};
+use crate::check::outcome::{
+    Cause, Digest, Fault, Job, JobSpec, NodeInfo, PluginState, RunLimits, SeriesId, StateEntry,
+};
+use crate::clock::Timestamp;
+use crate::config::spec::GrantsSpec;
+
+/// Crashes of one version that are kept: at most one in this time.
+const EVERY: Duration = Duration::from_secs(1);
+/// Crashes that wait to be stored; later ones are dropped.
+const WAITING: usize = 64;
+/// Greatest request, in bytes of JSON. A larger one is kept without the
+/// plugin's state, or not at all.
+const MAX_REQUEST: usize = 256 << 10;
+
+/// All that a run was given, as far as it can be given again: what the target
+/// answered is not part of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CrashRequest {
+    /// Name that the plugin gives itself.
+    pub plugin: String,
+    pub version: String,
+    pub digest: Digest,
+    /// Start of the run.
+    #[schema(value_type = i64)]
+    pub at: Timestamp,
+    pub fault: Fault,
+    pub check: String,
+    pub node: CrashNode,
+    /// The check's configuration, templates filled in.
+    #[schema(value_type = Object)]
+    pub config: Value,
+    pub attempt: u32,
+    /// Bound of each wait.
+    pub timeout_ms: u64,
+    /// Linear memory in bytes.
+    pub memory: u64,
+    pub grants: GrantsSpec,
+    /// The plugin's state before the run.
+    pub state: BTreeMap<String, CrashState>,
+    /// The state was too large to be kept.
+    #[serde(default)]
+    pub without_state: bool,
+}
+
+/// The node that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CrashNode {
+    pub name: String,
+    pub address: String,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A value of the plugin's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CrashState {
+    /// Base64.
+    pub value: String,
+    pub version: u64,
+}
+
+impl CrashRequest {
+    fn new(loaded: &Loaded, job: &Job, at: Timestamp, fault: &Fault, redactor: &Redactor) -> Self {
+        let spec = &*job.spec;
+        let text = |text: &str| redactor.text(text.to_owned());
+        let mut config = serde_json::from_str(&spec.config).unwrap_or(Value::Null);
+        redact(&mut config, redactor);
+        let state = job.state.0.iter().map(|(key, entry)| {
+            let kept = CrashState {
+                value: STANDARD.encode(redactor.bytes(&entry.value)),
+                version: entry.version,
+            };
+            (text(key), kept)
+        });
+        Self {
+            plugin: loaded.installed.manifest.name.clone(),
+            version: loaded.installed.manifest.version.clone(),
+            digest: spec.plugin.clone(),
+            at,
+            fault: Fault {
+                text: text(&fault.text),
+                ..fault.clone()
+            },
+            check: spec.check.clone(),
+            node: CrashNode {
+                name: spec.node.name.clone(),
+                address: text(&spec.node.address),
+                labels: spec
+                    .node
+                    .labels
+                    .iter()
+                    .map(|(key, value)| (key.clone(), text(value)))
+                    .collect(),
+            },
+            config,
+            attempt: job.attempt,
+            timeout_ms: u64::try_from(spec.limits.timeout.as_millis()).unwrap_or(u64::MAX),
+            memory: spec.limits.memory,
+            grants: (*spec.grants).clone(),
+            state: state.collect(),
+            without_state: false,
+        }
+    }
+
+    /// Within the limit, or nothing.
+    fn bounded(mut self) -> Option<Self> {
+        let fits = |request: &Self| {
+            serde_json::to_vec(request).is_ok_and(|bytes| bytes.len() <= MAX_REQUEST)
+        };
+        if !fits(&self) {
+            self.state.clear();
+            self.without_state = true;
+        }
+        fits(&self).then_some(self)
+    }
+
+    /// The run again, of the version with this digest.
+    pub fn job(&self, digest: Digest, now: Timestamp) -> Job {
+        let state = self.state.iter().map(|(key, entry)| {
+            let value = STANDARD.decode(&entry.value).unwrap_or_default();
+            let entry = StateEntry {
+                value,
+                version: entry.version,
+            };
+            (key.clone(), entry)
+        });
+        let spec = JobSpec {
+            series: SeriesId(0),
+            check: self.check.clone(),
+            node: Arc::new(NodeInfo {
+                name: self.node.name.clone(),
+                address: self.node.address.clone(),
+                labels: self.node.labels.clone(),
+            }),
+            plugin: digest,
+            config: self.config.to_string().into(),
+            grants: Arc::new(self.grants.clone()),
+            limits: RunLimits {
+                memory: self.memory,
+                timeout: Duration::from_millis(self.timeout_ms),
+            },
+        };
+        Job {
+            spec: Arc::new(spec),
+            scheduled: now,
+            attempt: self.attempt,
+            cause: Cause::RunNow,
+            state: Arc::new(PluginState(state.collect())),
+        }
+    }
+}
+
+/// Takes the values out of every text of a JSON value.
+fn redact(value: &mut Value, redactor: &Redactor) {
+    match value {
+        Value::String(text) => *text = redactor.text(std::mem::take(text)),
+        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, redactor)),
+        Value::Object(fields) => {
+            for (key, mut value) in std::mem::take(fields) {
+                redact(&mut value, redactor);
+                fields.insert(redactor.text(key), value);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<CrashRequest>,
+    /// When a crash of a version was last kept.
+    newest: HashMap<Digest, Timestamp>,
+}
+
+/// Crashes on their way into the store.
+#[derive(Clone, Debug, Default)]
+pub struct Crashes {
+    waiting: Arc<Mutex<Waiting>>,
+    arrived: Arc<Notify>,
+}
+
+impl Crashes {
+    /// The next crash, once there is one.
+    pub async fn next(&self) -> CrashRequest {
+        loop {
+            if let Some(request) = self.waiting.lock().queue.pop_front() {
+                return request;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// True, and noted, where a crash of this version is worth keeping now.
+    fn wants(&self, digest: &Digest, now: Timestamp) -> bool {
+        let mut waiting = self.waiting.lock();
+        let soon = |at: &Timestamp| now.since(*at) < EVERY && now >= *at;
+        if waiting.queue.len() >= WAITING || waiting.newest.get(digest).is_some_and(soon) {
+            return false;
+        }
+        if waiting.newest.len() >= WAITING {
+            waiting.newest.retain(|_, at| soon(at));
+        }
+        waiting.newest.insert(digest.clone(), now);
+        true
+    }
+
+    /// Keeps the request of a run that crashed.
+    pub(super) async fn keep(
+        &self,
+        shared: &Shared,
+        loaded: &Loaded,
+        job: &Job,
+        at: Timestamp,
+        fault: &Fault,
+        mut redactor: Redactor,
+    ) {
+        if !self.wants(&job.spec.plugin, at) {
+            return;
+        }
+        // What earlier runs were given may be in the state.
+        let settings = shared.settings();
+        for name in &job.spec.grants.secrets {
+            if let Some(source) = settings.secrets.get(name)
+                && let Ok(value) = secrets::read(source).await
+            {
+                redactor.add(&value);
+            }
+        }
+        let request = CrashRequest::new(loaded, job, at, fault, &redactor);
+        if let Some(request) = request.bounded() {
+            self.waiting.lock().queue.push_back(request);
+            self.arrived.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::outcome::FaultKind;
+
+    fn request() -> CrashRequest {
+        CrashRequest {
+            plugin: "nasty".into(),
+            version: "1.0.0".into(),
+            digest: Digest("aa".into()),
+            at: Timestamp(5),
+            fault: Fault::new(FaultKind::Trap, "unreachable"),
+            check: "c".into(),
+            node: CrashNode {
+                name: "n".into(),
+                address: "192.0.2.1".into(),
+                labels: BTreeMap::new(),
+            },
+            config: serde_json::json!({"a": 1}),
+            attempt: 2,
+            timeout_ms: 1_500,
+            memory: 1 << 20,
+            grants: GrantsSpec::default(),
+            state: BTreeMap::from([(
+                "k".into(),
+                CrashState {
+                    value: STANDARD.encode(b"\x00v"),
+                    version: 3,
+                },
+            )]),
+            without_state: false,
+        }
+    }
+
+    #[test]
+    fn a_request_becomes_the_same_run_again() {
+        let job = request().job(Digest("bb".into()), Timestamp(9));
+        assert_eq!(&*job.spec.config, r#"{"a":1}"#);
+        assert_eq!(job.spec.plugin, Digest("bb".into()));
+        assert_eq!(job.spec.limits.timeout, Duration::from_millis(1_500));
+        assert_eq!((job.attempt, job.scheduled), (2, Timestamp(9)));
+        assert_eq!(job.state.0["k"].value, b"\x00v");
+    }
+
+    #[test]
+    fn values_are_taken_out_of_keys_and_texts() {
+        let mut redactor = Redactor::default();
+        redactor.add("hush\"");
+        let mut value = serde_json::json!({"hush\"": ["x hush\" y", {"k": "hush\""}], "n": 1});
+        redact(&mut value, &redactor);
+        let expected = serde_json::json!({"***": ["x *** y", {"k": "***"}], "n": 1});
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn requests_are_bounded() {
+        let mut large = request();
+        large.state.insert(
+            "big".into(),
+            CrashState {
+                value: "x".repeat(MAX_REQUEST),
+                version: 1,
+            },
+        );
+        let kept = large.bounded().unwrap();
+        assert!(kept.state.is_empty() && kept.without_state);
+        let mut larger = request();
+        larger.config = Value::String("x".repeat(MAX_REQUEST));
+        assert_eq!(larger.bounded(), None);
+    }
+
+    #[test]
+    fn one_crash_a_second_is_kept() {
+        let (crashes, digest) = (Crashes::default(), Digest("aa".into()));
+        let at = |ms: i64| Timestamp(ms * 1_000);
+        assert!(crashes.wants(&digest, at(1_000)));
+        assert!(!crashes.wants(&digest, at(1_900)));
+        assert!(crashes.wants(&Digest("bb".into()), at(1_900)));
+        assert!(crashes.wants(&digest, at(2_000)));
+    }
+}
