@@ -223,11 +223,15 @@ impl Catalogue {
 fn linker(wasm: &WasmEngine) -> wasmtime::Result<Linker<RunData>> {
     let mut linker = Linker::new(&wasm.engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     interfaces::types::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
     interfaces::log::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
     interfaces::net::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
     interfaces::state::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
     interfaces::command::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    interfaces::secrets::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    interfaces::system::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
+    interfaces::files::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, |data| data)?;
     Ok(linker)
 }
 

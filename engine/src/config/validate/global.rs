@@ -10,7 +10,7 @@ use super::Validator;
 use crate::config::grants_syntax::is_host;
 use crate::config::model::{Config, SmtpDef, SmtpTls, SmtpTransport};
 use crate::config::spec::{SecretSource, SmtpSpec};
-use crate::plugin::validate_argv;
+use crate::plugin::{validate_argv, validate_root};
 
 impl Validator<'_> {
     pub(super) fn global(&mut self, config: &mut Config) {
@@ -25,6 +25,7 @@ impl Validator<'_> {
             config.smtp = self.smtp(smtp).map(Arc::new);
         }
         self.commands();
+        self.files();
         self.secrets();
         for (name, span) in [
             ("results", spec.retention.results),
@@ -84,6 +85,17 @@ impl Validator<'_> {
             }
         }
         nets
+    }
+
+    fn files(&mut self) {
+        let spec = self.spec;
+        for (name, folder) in &spec.files {
+            let path = format!("files.{name}");
+            self.key_name(&path, name);
+            if let Err(message) = validate_root(folder) {
+                self.wrong(&path, message);
+            }
+        }
     }
 
     fn commands(&mut self) {
