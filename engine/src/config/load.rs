@@ -68,6 +68,7 @@ pub fn parse_spec(value: Value) -> Result<Spec, Vec<Problem>> {
         public_url: reader.one("public_url"),
         smtp: reader.one("smtp"),
         commands: reader.one("commands"),
+        files: reader.one("files"),
         secrets: reader.one("secrets"),
         retention: reader.one("retention"),
         faults: reader.one("faults"),
@@ -109,10 +110,11 @@ pub fn parse_object<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, 
     })
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "public_url",
     "smtp",
     "commands",
+    "files",
     "secrets",
     "retention",
     "faults",

@@ -332,7 +332,8 @@ fn type_names(expected: &Value) -> String {
 }
 
 /// Net grants for the values of fields marked `"x-target"`: `host:port` for a
-/// `url` or `host:port`, `host:*`, `udp:host:*` and `icmp:host` for a `host`.
+/// `url` or `host:port`, `host:*`, `udp:host:*` and `icmp:host` for a `host`,
+/// `dns:name` for a `name` that is asked about.
 pub fn targets(schema: &Value, value: &Value) -> Vec<String> {
     let mut grants = Vec::new();
     for (kind, _, text) in marked(schema, value, "x-target") {
@@ -473,6 +474,10 @@ fn target(kind: &str, text: &str, grants: &mut Vec<String>) {
             grants.push(format!("{host}:*"));
             grants.push(format!("udp:{host}:*"));
             grants.push(format!("icmp:{host}"));
+        }
+        "name" => {
+            let name = text.strip_suffix('.').unwrap_or(text);
+            grants.push(format!("dns:{}", name.to_ascii_lowercase()));
         }
         _ => {}
     }

@@ -23,6 +23,8 @@ pub struct Spec {
     pub smtp: Option<SmtpSpec>,
     /// Argv by name, run without a shell. File only.
     pub commands: BTreeMap<String, Vec<String>>,
+    /// Folders that plugins may be let into, by name. File only.
+    pub files: BTreeMap<String, String>,
     /// Where secrets come from, by name. File only.
     pub secrets: BTreeMap<String, SecretSource>,
     /// How long data is kept.
@@ -199,7 +201,8 @@ pub struct PluginSpec {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GrantsSpec {
-    /// `node`, `host:port`, `*.host:port`, `CIDR:port`, `icmp:…`, `udp:…`.
+    /// `node`, `host:port`, `*.host:port`, `CIDR:port`, `icmp:…`, `udp:…`,
+    /// `dns:…`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub net: Vec<String>,
     /// Secrets the plugin may use by name.
@@ -210,6 +213,15 @@ pub struct GrantsSpec {
     pub commands: Vec<String>,
     /// Whether the plugin may keep state between runs.
     pub state: bool,
+    /// Secrets whose values the plugin may read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read_secrets: Vec<String>,
+    /// Whether the plugin may see the figures of the engine's host.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub system: bool,
+    /// Configured folders the plugin may read in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

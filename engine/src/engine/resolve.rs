@@ -9,6 +9,7 @@ use crate::check::outcome::{Digest, JobSpec, PluginState, RunLimits, SeriesId};
 use crate::check::schedule::series_hash;
 use crate::check::scheduler::Plan;
 use crate::config::model::DEFAULT_MEMORY;
+use crate::config::schema;
 use crate::config::spec::GrantsSpec;
 use crate::config::{CheckDef, Config, PluginFacts, RemediationDef};
 use crate::pipeline::changes::ActiveSeries;
@@ -110,6 +111,8 @@ fn remedy(config: &Config, def: &RemediationDef) -> RemedyPolicy {
         grants.net.push("node".into());
         grants.net.extend(def.targets());
         grants.secrets.extend(config.spec.secrets.keys().cloned());
+        let config = serde_json::Value::Object(def.spec.config.clone());
+        grant_marked(&mut grants, &def.plugin, &config);
     }
     // A remediation that names a command grants that command to it.
     grants.commands.extend(def.command().map(str::to_owned));
@@ -140,12 +143,30 @@ pub fn operator_grants(config: &Config, plugin: &PluginFacts) -> GrantsSpec {
 pub fn run_grants(config: &Config, check: &CheckDef, rendered: &serde_json::Value) -> GrantsSpec {
     let mut grants = operator_grants(config, &check.plugin);
     if check.plugin.first_party {
-        grants.net.push("node".into());
+        let node = ["node", "udp:node", "icmp:node"];
+        grants.net.extend(node.map(str::to_owned));
         grants.net.extend(check.targets(rendered));
         grants.secrets.extend(config.spec.secrets.keys().cloned());
         grants.state = true;
+        grants.system = true;
+        grant_marked(&mut grants, &check.plugin, rendered);
     }
     grants
+}
+
+/// What a first-party plugin may do because its configuration names it: read a
+/// secret in a field marked `"x-secret": "read"`, and a folder in one marked
+/// `x-folder`.
+fn grant_marked(grants: &mut GrantsSpec, plugin: &PluginFacts, rendered: &serde_json::Value) {
+    for (kind, _, name) in schema::marked(&plugin.config_schema, rendered, "x-secret") {
+        if kind.as_str() == Some("read") {
+            grants.read_secrets.push(name);
+        }
+    }
+    let folders = schema::marked(&plugin.config_schema, rendered, "x-folder");
+    grants
+        .files
+        .extend(folders.into_iter().map(|(_, _, name)| name));
 }
 
 /// The scheduler's plans for the series that the configuration selects. A

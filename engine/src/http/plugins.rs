@@ -176,6 +176,9 @@ fn covers(grants: &GrantsSpec, wanted: &[String]) -> bool {
         "secrets" => !grants.secrets.is_empty(),
         "command" => !grants.commands.is_empty(),
         "state" => grants.state,
+        "read-secrets" => !grants.read_secrets.is_empty(),
+        "system" => grants.system,
+        "files" => !grants.files.is_empty(),
         _ => false,
     })
 }
@@ -344,11 +347,14 @@ pub async fn grant(
             )
         })
     };
-    let secrets = unknown("secrets", &grants.secrets, &|name| {
-        spec.spec.secrets.contains_key(name)
-    });
-    let known_command = |name: &str| spec.spec.commands.contains_key(name);
-    if let Some(error) = secrets.or(unknown("commands", &grants.commands, &known_command)) {
+    let secret = |name: &str| spec.spec.secrets.contains_key(name);
+    let command = |name: &str| spec.spec.commands.contains_key(name);
+    let folder = |name: &str| spec.spec.files.contains_key(name);
+    let wrong = unknown("secrets", &grants.secrets, &secret)
+        .or_else(|| unknown("commands", &grants.commands, &command))
+        .or_else(|| unknown("read_secrets", &grants.read_secrets, &secret))
+        .or_else(|| unknown("files", &grants.files, &folder));
+    if let Some(error) = wrong {
         return Err(error);
     }
     let actor = caller.actor();

@@ -13,6 +13,9 @@ wasmtime::component::bindgen!({
             import bellwether:plugin/net@0.1.0;
             import bellwether:plugin/state@0.1.0;
             import bellwether:plugin/command@0.1.0;
+            import bellwether:plugin/secrets@0.1.0;
+            import bellwether:plugin/system@0.1.0;
+            import bellwether:plugin/files@0.1.0;
             export bellwether:plugin/probe@0.1.0;
             export bellwether:plugin/log-parser@0.1.0;
             export bellwether:plugin/action@0.1.0;
@@ -23,6 +26,9 @@ wasmtime::component::bindgen!({
     imports: {
         "bellwether:plugin/net": async | trappable,
         "bellwether:plugin/command": async | trappable,
+        "bellwether:plugin/secrets": async | trappable,
+        "bellwether:plugin/system": async | trappable,
+        "bellwether:plugin/files": async | trappable,
         default: trappable,
     },
     exports: { default: async },

@@ -235,11 +235,15 @@ fn counted(data: &mut RunData) -> &mut RunData {
 fn linker(wasm: &WasmEngine) -> wasmtime::Result<Linker<RunData>> {
     let mut linker = Linker::new(&wasm.engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     interfaces::types::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
     interfaces::log::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
     interfaces::net::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
     interfaces::state::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
     interfaces::command::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
+    interfaces::secrets::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
+    interfaces::system::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
+    interfaces::files::add_to_linker::<RunData, HasSelf<RunData>>(&mut linker, counted)?;
     Ok(linker)
 }
 

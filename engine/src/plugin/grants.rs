@@ -8,6 +8,8 @@
 //! CIDR:PORT       10.0.0.0/8:443, [fd00::/8]:443
 //! icmp:TARGET     echo to node, a name, an address or a CIDR
 //! udp:GRANT       any of the above with a port, for datagrams
+//! dns:NAME        questions about node, a name, *.NAME or * to the resolvers of
+//!                 the engine's host, and nothing else
 //! ```
 //! A port is a number or `*`.
 
@@ -24,6 +26,25 @@ pub enum Transport {
     Tcp,
     Udp,
     Icmp,
+    /// Questions about a name to the resolvers of the engine's host.
+    Dns,
+}
+
+impl Transport {
+    /// A grant as people write it. The port is left out where there is none.
+    pub fn grant(self, host: &str, port: u16) -> String {
+        // Literal IPv6 addresses stand in brackets.
+        let host = match host.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) => format!("[{v6}]"),
+            _ => host.to_owned(),
+        };
+        match self {
+            Transport::Tcp => format!("{host}:{port}"),
+            Transport::Udp => format!("udp:{host}:{port}"),
+            Transport::Icmp => format!("icmp:{host}"),
+            Transport::Dns => format!("dns:{host}"),
+        }
+    }
 }
 
 /// Who a grant is about.
@@ -34,6 +55,8 @@ pub enum Target {
     /// Names below this one.
     Below(String),
     Network(IpNet),
+    /// Every name; only for questions.
+    Any,
 }
 
 /// One parsed grant.
@@ -51,9 +74,24 @@ impl FromStr for NetGrant {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| {
             format!(
-                "expected node, host:port, *.host:port or CIDR:port (IPv6 in brackets), optionally after udp:, or icmp:target; found {text:?}: {why}"
+                "expected node, host:port, *.host:port or CIDR:port (IPv6 in brackets), optionally after udp:, icmp:target or dns:name; found {text:?}: {why}"
             )
         };
+        if let Some(name) = text.strip_prefix("dns:") {
+            let target = match name {
+                "node" => Target::Node,
+                "*" => Target::Any,
+                name => match parse_target(name).map_err(|why| wrong(&why))? {
+                    Target::Network(_) => return Err(wrong("questions are about names")),
+                    target => target,
+                },
+            };
+            return Ok(Self {
+                transport: Transport::Dns,
+                target,
+                port: None,
+            });
+        }
         if let Some(target) = text.strip_prefix("icmp:") {
             let target = if target == "node" {
                 Target::Node
@@ -231,20 +269,15 @@ impl NetGrants {
         self.matching(transport, port).any(|target| match target {
             Target::Node => self.node == Some(Host::Address(ip)),
             Target::Network(network) => network.contains(&ip),
-            Target::Name(_) | Target::Below(_) => false,
+            Target::Name(_) | Target::Below(_) | Target::Any => false,
         })
     }
 
     /// What the grants say to a name.
     pub fn allows_name(&self, transport: Transport, name: &str, port: u16) -> NameAccess {
-        let by_name = self.matching(transport, port).any(|target| match target {
-            Target::Node => matches!(&self.node, Some(Host::Name(node)) if node == name),
-            Target::Name(granted) => granted == name,
-            Target::Below(apex) => name
-                .strip_suffix(apex.as_str())
-                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
-            Target::Network(_) => false,
-        });
+        let by_name = self
+            .matching(transport, port)
+            .any(|target| self.covers_name(target, name));
         if by_name {
             NameAccess::ByName
         } else if self
@@ -255,6 +288,27 @@ impl NetGrants {
         } else {
             NameAccess::Denied
         }
+    }
+
+    fn covers_name(&self, target: &Target, name: &str) -> bool {
+        match target {
+            Target::Node => matches!(&self.node, Some(Host::Name(node)) if node == name),
+            Target::Name(granted) => granted == name,
+            Target::Below(apex) => name
+                .strip_suffix(apex.as_str())
+                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            Target::Network(_) | Target::Any => false,
+        }
+    }
+
+    /// True where the resolvers of the engine's host may be asked about a name
+    /// (lower case, no final dot): any grant that has the name makes the host
+    /// resolve it anyway, and `dns:` grants nothing but that. A question is a
+    /// message to whoever serves the name, so it is no free gift.
+    pub fn allows_question(&self, name: &str) -> bool {
+        self.grants
+            .iter()
+            .any(|grant| grant.target == Target::Any || self.covers_name(&grant.target, name))
     }
 }
 
@@ -285,6 +339,10 @@ mod tests {
             "udp:ntp.example:123",
             "udp:10.0.0.0/8:*",
             "LOCALHOST:1",
+            "dns:node",
+            "dns:*",
+            "dns:_dmarc.example.org",
+            "dns:*.in-addr.arpa",
         ] {
             good.parse::<NetGrant>()
                 .unwrap_or_else(|error| panic!("{error}"));
@@ -314,6 +372,10 @@ mod tests {
             "user@host:80",
             "icmp:",
             "udp:a.example",
+            "dns:",
+            "dns:10.0.0.1",
+            "dns:10.0.0.0/8",
+            "dns:a.example:53",
         ] {
             assert!(bad.parse::<NetGrant>().is_err(), "{bad}");
         }
@@ -387,6 +449,38 @@ mod tests {
                 grants(texts, node).allows_name(Transport::Tcp, name, port),
                 access,
                 "{texts:?} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn questions() {
+        let cases: [(&[&str], &str, &str, bool); 11] = [
+            (&[], "web.example", "web.example", false),
+            (&["node"], "web.example", "web.example", true),
+            (&["node:443"], "web.example", "mail.web.example", false),
+            (&["icmp:node"], "web.example", "web.example", true),
+            (&["udp:ntp.example:123"], "n", "ntp.example", true),
+            (&["*.example:443"], "n", "a.b.example", true),
+            (&["dns:example.org"], "n", "example.org", true),
+            (&["dns:example.org"], "n", "a.example.org", false),
+            (&["dns:*.example.org"], "n", "*.example.org", true),
+            (&["dns:*"], "n", "", true),
+            (&["0.0.0.0/0:*"], "n", "example.org", false),
+        ];
+        for (texts, node, name, allowed) in cases {
+            assert_eq!(
+                grants(texts, node).allows_question(name),
+                allowed,
+                "{texts:?} {name}"
+            );
+        }
+        // Being asked about is no way to be reached.
+        let grants = grants(&["dns:*", "dns:a.example"], "n");
+        for transport in [Transport::Tcp, Transport::Udp, Transport::Icmp] {
+            assert_eq!(
+                grants.allows_name(transport, "a.example", 53),
+                NameAccess::Denied
             );
         }
     }

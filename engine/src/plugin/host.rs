@@ -12,6 +12,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::runtime::{Handle, Runtime};
 use wasmtime::Store;
 
+use super::blocking::Blocking;
 use super::cache::{Files, short};
 use super::catalogue::{Candidate, Catalogue, InstallError, InstallPhase, Installed, Loaded};
 use super::compile::{Compiler, CompilerConfig};
@@ -46,6 +47,8 @@ pub struct Settings {
     /// Argv by name.
     pub commands: BTreeMap<String, Vec<String>>,
     pub secrets: BTreeMap<String, SecretSource>,
+    /// Folders that plugins may be let into, by name.
+    pub files: BTreeMap<String, PathBuf>,
 }
 
 impl Settings {
@@ -66,7 +69,13 @@ impl Settings {
             super::command::validate_argv(argv)
                 .map_err(|error| format!("commands.{name}: {error}"))?;
         }
+        let mut files = BTreeMap::new();
+        for (name, path) in &spec.files {
+            super::files::validate_root(path).map_err(|error| format!("files.{name}: {error}"))?;
+            files.insert(name.clone(), PathBuf::from(path));
+        }
         Ok(Self {
+            files,
             deny,
             commands: spec.commands.clone(),
             secrets: spec.secrets.clone(),
@@ -99,6 +108,7 @@ pub(super) struct Shared {
     resolver: Arc<dyn Resolve>,
     pub tls: Arc<Tls>,
     pub guests: Guests,
+    pub blocking: Blocking,
     pub clock: SharedClock,
     pub gate: Gate,
     pub crashes: Crashes,
@@ -154,6 +164,7 @@ impl Host {
             resolver: config.resolver.unwrap_or_else(resolve::system),
             tls: Arc::new(Tls::new(config.extra_roots)),
             guests: guests.clone(),
+            blocking: Blocking::default(),
             clock: config.clock,
             gate: Gate::default(),
             crashes: Crashes::default(),
@@ -182,7 +193,7 @@ impl Host {
         self.guests.handle()
     }
 
-    /// Replaces deny list, commands and secrets; runs that begin after this use
+    /// Replaces deny list, commands, secrets and folders; runs that begin after this use
     /// them.
     pub fn reconfigure(&self, settings: Settings) {
         *self.inner.shared.settings.write() = Arc::new(settings);

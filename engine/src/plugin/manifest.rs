@@ -8,7 +8,15 @@ use super::bindings::bellwether::plugin::types as wit;
 
 const MAX_SCHEMA: usize = 256 << 10;
 const MAX_METRICS: usize = 256;
-const CAPABILITIES: [&str; 4] = ["net", "state", "command", "secrets"];
+const CAPABILITIES: [&str; 7] = [
+    "net",
+    "state",
+    "command",
+    "secrets",
+    "read-secrets",
+    "system",
+    "files",
+];
 
 /// A valid manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -20,7 +28,8 @@ pub struct Manifest {
     /// JSON Schema of the configuration object.
     #[schema(value_type = Object)]
     pub config_schema: serde_json::Value,
-    /// Capabilities wanted: `net`, `state`, `command`, `secrets`.
+    /// Capabilities wanted: `net`, `state`, `command`, `secrets`,
+    /// `read-secrets`, `system`, `files`.
     pub capabilities: Vec<String>,
     pub metrics: Vec<MetricSpec>,
 }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::bindings::bellwether::plugin::net::{Error, Host, HttpRequest, HttpResponse, Phase};
+use super::bindings::bellwether::plugin::net::{
+    DnsQuery, DnsResponse, Error, Host, HttpRequest, HttpResponse, IcmpRequest, IcmpResponse,
+    Phase, UdpRequest, UdpResponse,
+};
 use super::grants::NetGrants;
 use super::net_http::{Client, header};
 use super::run::{Progress, RunData};
@@ -47,16 +50,7 @@ impl RunData {
                 "secrets {secret} is not granted; a grant would be secrets: [{secret}]"
             )));
         }
-        let settings = self.shared.settings();
-        let source = settings.secrets.get(secret).ok_or_else(|| {
-            Error::Invalid(format!(
-                "the secret {secret} is not configured under secrets"
-            ))
-        })?;
-        let value = super::secrets::read(source).await.map_err(|error| {
-            Error::Invalid(format!("the secret {secret} cannot be read: {error}"))
-        })?;
-        self.redactor.add(&value);
+        let value = self.secret(secret).await.map_err(Error::Invalid)?;
         // The error must not show the value, so the text is made here.
         let (name, mut value) =
             header(name, &format!("{prefix}{value}")).map_err(|error| match error {
@@ -113,5 +107,20 @@ impl Host for RunData {
             .await?;
         self.note_denial(result.as_ref().err());
         Ok(result)
+    }
+
+    async fn udp(&mut self, request: UdpRequest) -> wasmtime::Result<Result<UdpResponse, Error>> {
+        self.serve_udp(&request).await
+    }
+
+    async fn dns(&mut self, query: DnsQuery) -> wasmtime::Result<Result<DnsResponse, Error>> {
+        self.serve_dns(&query).await
+    }
+
+    async fn icmp(
+        &mut self,
+        request: IcmpRequest,
+    ) -> wasmtime::Result<Result<IcmpResponse, Error>> {
+        self.serve_icmp(&request).await
     }
 }

@@ -27,8 +27,8 @@ use super::tls::Tls;
 /// Greatest body that is kept, in bytes, whatever the guest asks for.
 const MAX_BODY: u32 = 8 << 20;
 /// All headers of an answer.
-const MAX_HEADERS_SIZE: usize = 64 << 10;
-const MAX_HEADER_COUNT: usize = 256;
+pub(super) const MAX_HEADERS_SIZE: usize = 64 << 10;
+pub(super) const MAX_HEADER_COUNT: usize = 256;
 const MAX_REDIRECTS: u32 = 20;
 
 /// What a request needs of its run.
@@ -479,13 +479,14 @@ fn is_redirect(status: StatusCode) -> bool {
 
 /// A connection that is polled beside what waits on it, so that it needs no
 /// task of its own.
-struct Driver<'a, C> {
-    connection: Pin<&'a mut C>,
-    done: bool,
+pub(super) struct Driver<'a, C> {
+    pub connection: Pin<&'a mut C>,
+    /// True where the connection has ended and must not be polled again.
+    pub done: bool,
 }
 
 impl<C: Future<Output = hyper::Result<()>>> Driver<'_, C> {
-    async fn drive<T>(&mut self, wait: impl Future<Output = T>) -> T {
+    pub async fn drive<T>(&mut self, wait: impl Future<Output = T>) -> T {
         let mut wait = pin!(wait);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = wait.as_mut().poll(cx) {
@@ -501,7 +502,7 @@ impl<C: Future<Output = hyper::Result<()>>> Driver<'_, C> {
 }
 
 /// hyper's error in the words of the contract.
-fn http_error(error: &hyper::Error) -> Error {
+pub(super) fn http_error(error: &hyper::Error) -> Error {
     use std::error::Error as _;
     if error.is_parse_too_large() {
         return Error::TooLarge(MAX_HEADERS_SIZE as u64);

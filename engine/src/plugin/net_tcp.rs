@@ -11,7 +11,7 @@ use tokio_rustls::client::TlsStream;
 use wasmtime::component::Resource;
 
 use super::bindings::bellwether::plugin::net::{
-    Certificate, Error, HostTcp, Phase, Timings, TlsOptions,
+    Certificate, Error, HostTcp, Phase, Timings, TlsInfo, TlsOptions,
 };
 use super::egress::io_error;
 use super::net_http::micros;
@@ -35,6 +35,8 @@ enum Stream {
 pub struct TcpConnection {
     stream: Stream,
     host: String,
+    /// Name that TLS was asked for, where it is not the host.
+    server_name: Option<String>,
     peer: String,
     timings: Timings,
     started: Instant,
@@ -128,6 +130,7 @@ impl RunData {
         let mut connection = TcpConnection {
             stream: Stream::Broken,
             host: host.to_owned(),
+            server_name: None,
             peer: connected.peer.to_string(),
             timings: Timings {
                 resolve: connected.resolve.map(micros),
@@ -171,6 +174,7 @@ async fn upgrade(
         .connect(plain, &connection.host, Some(options), &[])
         .await?;
     connection.stream = Stream::Tls(Box::new(stream));
+    connection.server_name.clone_from(&options.server_name);
     connection.certificate = certificate;
     connection.timings.tls = Some(micros(started.elapsed()));
     connection.took(None);
@@ -288,6 +292,7 @@ impl HostTcp for RunData {
         let mut upgraded = TcpConnection {
             stream: Stream::Broken,
             host: connection.host.clone(),
+            server_name: None,
             peer: connection.peer.clone(),
             timings: connection.timings,
             started: connection.started,
@@ -316,6 +321,20 @@ impl HostTcp for RunData {
         connection: Resource<TcpConnection>,
     ) -> wasmtime::Result<Option<Certificate>> {
         Ok(self.table.get(&connection)?.certificate.clone())
+    }
+
+    async fn tls_info(
+        &mut self,
+        connection: Resource<TcpConnection>,
+    ) -> wasmtime::Result<Option<TlsInfo>> {
+        let connection = self.table.get(&connection)?;
+        let Stream::Tls(stream) = &connection.stream else {
+            return Ok(None);
+        };
+        let name = connection.server_name.as_deref();
+        let name = name.unwrap_or(&connection.host);
+        let now = self.shared.clock.now();
+        Ok(Some(self.shared.tls.info(stream.get_ref().1, name, now)))
     }
 
     async fn drop(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<()> {

@@ -202,7 +202,10 @@ impl Inner {
         let mut data = store.into_data();
         data.collect_output();
         let verdict = match result {
-            Ok((Ok(report),)) => judge(report, &loaded.installed.manifest, &mut data.log),
+            Ok((Ok(report),)) => match data.http.own_fault() {
+                Some(text) => Err(Fault::new(FaultKind::Engine, text)),
+                None => judge(report, &loaded.installed.manifest, &mut data.log),
+            },
             Ok((Err(error),)) => Err(probe_fault(error)),
             Err(error) => match classify(&error, &data) {
                 End::Target(phase) => Ok(timed_out(phase_name(phase))),

@@ -1,7 +1,7 @@
 //! Names to addresses.
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,6 +16,32 @@ pub trait Resolve: Send + Sync + 'static {
     /// All addresses of a name, in the order in which to try them. The time is
     /// bounded by the caller.
     fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a>;
+
+    /// Servers for questions about other records than addresses; those of the
+    /// system where a resolver has none of its own.
+    ///
+    /// # Errors
+    /// Why none is known.
+    fn servers(&self) -> Result<Vec<SocketAddr>, String> {
+        system_servers()
+    }
+}
+
+/// The servers of `/etc/resolv.conf`.
+fn system_servers() -> Result<Vec<SocketAddr>, String> {
+    let (config, _) = hickory_resolver::system_conf::read_system_conf()
+        .map_err(|error| format!("/etc/resolv.conf cannot be used: {error}"))?;
+    let mut servers: Vec<SocketAddr> = Vec::new();
+    for server in config.name_servers() {
+        let server = SocketAddr::new(server.ip, 53);
+        if !servers.contains(&server) {
+            servers.push(server);
+        }
+    }
+    match servers.is_empty() {
+        true => Err("/etc/resolv.conf names no server".into()),
+        false => Ok(servers),
+    }
 }
 
 /// The system's configuration: `/etc/hosts`, `/etc/resolv.conf`.

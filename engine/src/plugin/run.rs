@@ -25,6 +25,7 @@ use super::log::RunLog;
 use super::secrets::Redactor;
 use super::state::StateView;
 use super::wasi::LazyWasi;
+use super::wasi_http::LazyHttp;
 use crate::check::outcome::{Fault, FaultKind, NodeInfo, PluginState};
 use crate::config::spec::GrantsSpec;
 
@@ -132,6 +133,17 @@ impl Progress {
             let _ = self.fault.set(format!("{what} ({error})"));
         }
     }
+
+    /// Why the engine itself could not go on, if so.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.get().map(String::as_str)
+    }
+
+    /// Notes that the engine's own machine cannot do what was asked; ends the
+    /// wait as [`Progress::note`] does.
+    pub fn own_fault(&self, what: String) {
+        let _ = self.fault.set(what);
+    }
 }
 
 /// What the engine's machine lacks, where an error says that. Errors of
@@ -144,7 +156,7 @@ fn own_trouble(error: &std::io::Error) -> Option<&'static str> {
         }
         Errno::NFILE => "the engine's machine has too many open files: raise fs.file-max",
         Errno::NOBUFS | Errno::NOMEM => "the engine's machine has no memory for another socket",
-        Errno::ADDRNOTAVAIL | Errno::AGAIN => {
+        Errno::ADDRNOTAVAIL | Errno::AGAIN | Errno::ADDRINUSE => {
             "the engine's machine has no free local port left: widen net.ipv4.ip_local_port_range or check less often"
         }
         _ => return None,
@@ -270,12 +282,14 @@ pub(super) struct RunData {
     pub grants: Arc<GrantsSpec>,
     /// Parsed from `grants` when first needed.
     pub net: Option<Arc<NetGrants>>,
+    pub datagrams: super::net_udp::Budget,
     pub node: Option<Arc<NodeInfo>>,
     pub state: StateView,
     pub redactor: Redactor,
     pub wasi: LazyWasi,
     /// Calls of our own interfaces since they were last counted.
     pub host_calls: u64,
+    pub http: LazyHttp,
     /// Holds back whatever changes something.
     pub dry_run: bool,
 }
@@ -311,10 +325,12 @@ pub(super) fn new_store(engine: &Engine, shared: &Arc<Shared>, setup: RunSetup) 
             state: StateView::new(setup.state, setup.grants.state),
             grants: setup.grants,
             net: None,
+            datagrams: super::net_udp::Budget::default(),
             node: setup.node,
             redactor: Redactor::default(),
             wasi: LazyWasi::default(),
             host_calls: 0,
+            http: LazyHttp::default(),
             dry_run: setup.dry_run,
         },
     );

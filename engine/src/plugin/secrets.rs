@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::bindings::bellwether::plugin::secrets::{Error, Host};
+use super::run::{RunData, Stop};
 use crate::config::spec::SecretSource;
 
 /// Greatest size of a secret, in bytes.
@@ -60,6 +62,13 @@ impl Redactor {
         self.0.is_empty()
     }
 
+    /// True where a value is among these bytes.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        self.0
+            .iter()
+            .any(|value| find(bytes, value.as_bytes()).is_some())
+    }
+
     /// A text without the values.
     pub fn text(&self, text: String) -> String {
         let mut text = text;
@@ -84,6 +93,40 @@ impl Redactor {
             }
         }
         bytes
+    }
+}
+
+impl RunData {
+    /// Reads a configured secret, which then is taken out of whatever the run
+    /// says. Grants are the caller's.
+    pub(super) async fn secret(&mut self, name: &str) -> Result<String, String> {
+        let settings = self.shared.settings();
+        let source = settings
+            .secrets
+            .get(name)
+            .ok_or_else(|| format!("the secret {name} is not configured under secrets"))?;
+        let value = read(source)
+            .await
+            .map_err(|error| format!("the secret {name} cannot be read: {error}"))?;
+        self.redactor.add(&value);
+        Ok(value)
+    }
+}
+
+impl Host for RunData {
+    async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, Error>> {
+        if !self.grants.read_secrets.contains(&name) {
+            let what = format!(
+                "reading the secret {name} is not granted; a grant would be read_secrets: [{name}]"
+            );
+            self.log.push("warning", &format!("denied: {what}"));
+            return Ok(Err(Error::Denied(what)));
+        }
+        let waits = self.waits;
+        match tokio::time::timeout_at(waits.deadline, self.secret(&name)).await {
+            Ok(result) => Ok(result.map_err(Error::Unavailable)),
+            Err(_) => Err(Stop::Waiting("a secret", waits.length).into()),
+        }
     }
 }
 

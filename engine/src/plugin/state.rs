@@ -128,6 +128,12 @@ impl Host for RunData {
         expected: Option<u64>,
     ) -> wasmtime::Result<Result<u64, Error>> {
         self.note_state_denial();
+        // What is kept ends in the database and in its backups.
+        if self.redactor.finds(key.as_bytes()) || self.redactor.finds(&value) {
+            return Ok(Err(Error::Invalid(
+                "the key or the value holds a secret, which is not kept".into(),
+            )));
+        }
         Ok(self.state.set(key, value, expected))
     }
 

@@ -2,10 +2,15 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion, RootCertStore,
+    SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,13 +19,21 @@ use tokio_rustls::client::TlsStream;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::bindings::bellwether::plugin::net::{Certificate, Error, TlsOptions};
+use super::bindings::bellwether::plugin::net::{
+    Certificate, ChainCertificate, Error, TlsInfo, TlsOptions,
+};
 use super::egress::io_error;
+use crate::clock::Timestamp;
+
+/// Certificates of a chain that a guest sees, and their bytes together.
+const MAX_CHAIN: usize = 16;
+const MAX_CHAIN_SIZE: usize = 64 << 10;
 
 /// Shared client configurations; root certificates are read on first use.
 pub(super) struct Tls {
     extra_roots: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
+    roots: OnceLock<Arc<RootCertStore>>,
     verifying: OnceLock<Arc<ClientConfig>>,
     trusting: OnceLock<Arc<ClientConfig>>,
 }
@@ -31,6 +44,7 @@ impl Tls {
         Self {
             extra_roots,
             provider: Arc::new(rustls::crypto::ring::default_provider()),
+            roots: OnceLock::new(),
             verifying: OnceLock::new(),
             trusting: OnceLock::new(),
         }
@@ -59,17 +73,28 @@ impl Tls {
         Ok(Arc::new(config))
     }
 
-    fn build(&self, verify: bool) -> Result<ClientConfig, rustls::Error> {
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_safe_default_protocol_versions()?;
-        let mut config = if verify {
+    /// The system's authorities, those of the browsers where it has none, and
+    /// the further ones.
+    fn roots(&self) -> Arc<RootCertStore> {
+        let load = || {
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
             }
             roots.add_parsable_certificates(self.extra_roots.iter().cloned());
-            builder.with_root_certificates(roots).with_no_client_auth()
+            Arc::new(roots)
+        };
+        Arc::clone(self.roots.get_or_init(load))
+    }
+
+    fn build(&self, verify: bool) -> Result<ClientConfig, rustls::Error> {
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()?;
+        let mut config = if verify {
+            builder
+                .with_root_certificates(self.roots())
+                .with_no_client_auth()
         } else {
             let verifier = Arc::new(AnyCertificate(Arc::clone(&self.provider)));
             builder
@@ -103,12 +128,7 @@ impl Tls {
         let name = options
             .and_then(|options| options.server_name.as_deref())
             .unwrap_or(host);
-        let bare = name
-            .strip_prefix('[')
-            .and_then(|name| name.strip_suffix(']'))
-            .unwrap_or(name);
-        let server = ServerName::try_from(bare.trim_end_matches('.').to_owned())
-            .map_err(|_| Error::Invalid(format!("expected a server name, found {name:?}")))?;
+        let server = server_name(name)?;
         let connector = TlsConnector::from(self.config(verify, &alpn)?);
         let stream = connector
             .connect(server, stream)
@@ -121,6 +141,71 @@ impl Tls {
             .and_then(|chain| describe(chain.first()?));
         Ok((stream, certificate))
     }
+
+    /// What was agreed on, and what is to be said of the peer's chain.
+    pub fn info(&self, connection: &ClientConnection, name: &str, now: Timestamp) -> TlsInfo {
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let mut room = MAX_CHAIN_SIZE;
+        let shown = chain.iter().take(MAX_CHAIN).take_while(|der| {
+            let fits = der.len() <= room;
+            room = room.saturating_sub(der.len());
+            fits
+        });
+        let suite = connection.negotiated_cipher_suite();
+        TlsInfo {
+            protocol: match connection.protocol_version() {
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2".to_owned(),
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3".to_owned(),
+                other => format!("{other:?}"),
+            },
+            // rustls marks those of TLS 1.3, IANA does not.
+            cipher_suite: suite
+                .map(|suite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1))
+                .unwrap_or_default(),
+            key_exchange: connection
+                .negotiated_key_exchange_group()
+                .map(|group| format!("{:?}", group.name())),
+            alpn: connection
+                .alpn_protocol()
+                .map(|name| String::from_utf8_lossy(name).into_owned()),
+            problem: self.problem(chain, name, now).err(),
+            chain: shown
+                .map(|der| ChainCertificate {
+                    der: der.to_vec(),
+                    certificate: describe(der),
+                })
+                .collect(),
+        }
+    }
+
+    /// Judges a chain as a verifying handshake would.
+    fn problem(
+        &self,
+        chain: &[CertificateDer<'_>],
+        name: &str,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let (leaf, others) = chain.split_first().ok_or("the peer sent no certificate")?;
+        let server = server_name(name).map_err(|_| format!("{name:?} is no server name"))?;
+        let now = Duration::from_micros(u64::try_from(now.micros()).unwrap_or(0));
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(self.roots(), Arc::clone(&self.provider))
+                .build()
+                .map_err(|error| error.to_string())?;
+        verifier
+            .verify_server_cert(leaf, others, &server, &[], UnixTime::since_unix_epoch(now))
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    }
+}
+
+fn server_name(name: &str) -> Result<ServerName<'static>, Error> {
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(name);
+    ServerName::try_from(bare.trim_end_matches('.').to_owned())
+        .map_err(|_| Error::Invalid(format!("expected a server name, found {name:?}")))
 }
 
 /// What a leaf certificate says; absent where it does not parse.

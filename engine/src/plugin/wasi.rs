@@ -146,16 +146,21 @@ fn build(grants: Arc<NetGrants>, egress: Egress) -> Box<Wasi> {
 }
 
 impl RunData {
-    /// True where the guest has a WASI socket.
+    /// True where the guest has a WASI socket or sent a request by `wasi:http`.
     pub(super) fn has_socket(&self) -> bool {
-        self.wasi
+        let socket = self
+            .wasi
             .0
             .as_ref()
-            .is_some_and(|wasi| wasi.used_socket.load(Ordering::Relaxed))
+            .is_some_and(|wasi| wasi.used_socket.load(Ordering::Relaxed));
+        socket || self.http.was_used()
     }
 
     /// Moves what the guest printed into the run's log.
     pub(super) fn collect_output(&mut self) {
+        for denial in self.http.denials() {
+            self.log.push("warning", &format!("denied: {denial}"));
+        }
         let Some(wasi) = self.wasi.0.take() else {
             return;
         };

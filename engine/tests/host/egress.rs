@@ -527,6 +527,53 @@ async fn tls_is_verified_unless_told_otherwise() {
 }
 
 #[tokio::test]
+async fn what_tls_agreed_on_is_told_with_the_whole_chain() {
+    let (certificate, acceptor) = tls_acceptor(&[b"h2"]);
+    let server = serve(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                let _ = stream.read(&mut [0; 16]).await;
+            }
+        }
+    })
+    .await;
+    let size = certificate.len();
+    let ask = |verify: bool, name: &str| {
+        json!({"call": "tls-info", "target": server.ip().to_string(), "port": server.port(),
+            "verify": verify, "text": name})
+    };
+    let host = host();
+    let reach = install(&host, "testing/reach").await;
+    let report = job(&reach, ask(false, ""))
+        .net(&["node"])
+        .report(&host)
+        .await;
+    assert!(
+        report.summary.starts_with("ok: TLSv1.3 TLS_") && report.summary.ends_with(" h2"),
+        "{}",
+        report.summary
+    );
+    let (problem, chain) = report.details.split_once('\n').unwrap();
+    assert!(problem.contains("UnknownIssuer"), "{problem}");
+    assert!(chain.starts_with(&format!("{size} bytes: CN=")), "{chain}");
+
+    let trusting = host_with(|config| config.extra_roots = vec![certificate]);
+    let reach = install(&trusting, "testing/reach").await;
+    for (verify, name, expected) in [
+        (true, "", "problem: \n"),
+        (false, "localhost", "problem: \n"),
+        (false, "other.example", "not valid for name"),
+    ] {
+        let report = job(&reach, ask(verify, name))
+            .net(&["node"])
+            .report(&trusting)
+            .await;
+        assert!(report.details.contains(expected), "{}", report.details);
+    }
+}
+
+#[tokio::test]
 async fn tcp_speaks_and_times_out() {
     let host = host();
     let tcp = install(&host, "tcp").await;

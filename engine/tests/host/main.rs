@@ -1,7 +1,10 @@
 //! The plugin host against real components and real servers on loopback.
 
+mod datagrams;
 mod egress;
 mod faults;
 mod install;
 mod kinds;
+mod machine;
 mod support;
+mod wasi_http;

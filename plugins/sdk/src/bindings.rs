@@ -20,6 +20,9 @@ pub mod host {
                 import bellwether:plugin/net@0.1.0;
                 import bellwether:plugin/state@0.1.0;
                 import bellwether:plugin/command@0.1.0;
+                import bellwether:plugin/secrets@0.1.0;
+                import bellwether:plugin/system@0.1.0;
+                import bellwether:plugin/files@0.1.0;
             }
         ",
         generate_all,
@@ -39,6 +42,9 @@ pub mod probe {
             "bellwether:plugin/log@0.1.0": crate::bindings::host::bellwether::plugin::log,
             "bellwether:plugin/net@0.1.0": crate::bindings::host::bellwether::plugin::net,
             "bellwether:plugin/state@0.1.0": crate::bindings::host::bellwether::plugin::state,
+            "bellwether:plugin/secrets@0.1.0": crate::bindings::host::bellwether::plugin::secrets,
+            "bellwether:plugin/system@0.1.0": crate::bindings::host::bellwether::plugin::system,
+            "bellwether:plugin/files@0.1.0": crate::bindings::host::bellwether::plugin::files,
         },
         additional_derives: [Clone, PartialEq],
         pub_export_macro: true,
@@ -75,6 +81,9 @@ pub mod action {
             "bellwether:plugin/log@0.1.0": crate::bindings::host::bellwether::plugin::log,
             "bellwether:plugin/net@0.1.0": crate::bindings::host::bellwether::plugin::net,
             "bellwether:plugin/state@0.1.0": crate::bindings::host::bellwether::plugin::state,
+            "bellwether:plugin/secrets@0.1.0": crate::bindings::host::bellwether::plugin::secrets,
+            "bellwether:plugin/system@0.1.0": crate::bindings::host::bellwether::plugin::system,
+            "bellwether:plugin/files@0.1.0": crate::bindings::host::bellwether::plugin::files,
             "bellwether:plugin/command@0.1.0": crate::bindings::host::bellwether::plugin::command,
         },
         additional_derives: [Clone, PartialEq],
@@ -95,6 +104,7 @@ pub mod notifier {
             "bellwether:plugin/log@0.1.0": crate::bindings::host::bellwether::plugin::log,
             "bellwether:plugin/net@0.1.0": crate::bindings::host::bellwether::plugin::net,
             "bellwether:plugin/state@0.1.0": crate::bindings::host::bellwether::plugin::state,
+            "bellwether:plugin/secrets@0.1.0": crate::bindings::host::bellwether::plugin::secrets,
         },
         additional_derives: [Clone, PartialEq],
         pub_export_macro: true,

@@ -70,6 +70,22 @@ impl Findings {
         }
     }
 
+    /// Judges a value that must not be too great; `text` says what is wrong,
+    /// given the limit.
+    pub fn exceeds(
+        &mut self,
+        value: f64,
+        warn: Option<f64>,
+        critical: Option<f64>,
+        text: impl Fn(f64) -> String,
+    ) {
+        match (warn, critical) {
+            (_, Some(limit)) if value > limit => self.critical(text(limit)),
+            (Some(limit), _) if value > limit => self.warning(text(limit)),
+            _ => {}
+        }
+    }
+
     /// Judges a value that must not be too small.
     pub fn below(&mut self, what: &str, value: f64, warn: Option<f64>, critical: Option<f64>) {
         let text = |limit: f64| format!("{what} {}, below {}", Number(value), Number(limit));

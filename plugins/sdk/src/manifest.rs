@@ -17,7 +17,8 @@ impl Manifest {
         }
     }
 
-    /// Asks for a capability: `net`, `state`, `command` or `secrets`.
+    /// Asks for a capability: `net`, `state`, `command`, `secrets`,
+    /// `read-secrets`, `system` or `files`.
     #[must_use]
     pub fn wants(mut self, capability: &str) -> Self {
         self.capabilities.push(capability.to_owned());

@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::bindings::host::bellwether::plugin::net as wit;
 pub use crate::bindings::host::bellwether::plugin::net::{
-    Certificate, Error, Header, HttpRequest, HttpResponse, Phase, SecretHeader, Timings, TlsOptions,
+    Certificate, ChainCertificate, Error, Header, HttpRequest, HttpResponse, Phase, SecretHeader,
+    Timings, TlsInfo, TlsOptions,
 };
 use crate::{ProbeError, Report, Timestamp};
 
@@ -39,6 +40,10 @@ pub trait Connection {
     fn peer(&self) -> String;
     /// The peer's leaf certificate, with TLS.
     fn certificate(&self) -> Option<Certificate>;
+    /// What was agreed on and the peer's whole chain, with TLS.
+    fn tls_info(&self) -> Option<TlsInfo> {
+        None
+    }
 }
 
 /// The engine's network.
@@ -86,6 +91,10 @@ impl Connection for wit::Tcp {
 
     fn certificate(&self) -> Option<Certificate> {
         wit::Tcp::certificate(self)
+    }
+
+    fn tls_info(&self) -> Option<TlsInfo> {
+        wit::Tcp::tls_info(self)
     }
 }
 

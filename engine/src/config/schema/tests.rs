@@ -55,15 +55,16 @@ fn targets_of_a_configuration() {
     let schema = json!({ "properties": {
         "url": { "type": "string", "x-target": "url" },
         "servers": { "type": "array", "items": { "type": "string", "x-target": "host:port" } },
-        "host": { "x-target": "host" }, "other": {} } });
+        "host": { "x-target": "host" }, "name": { "x-target": "name" }, "other": {} } });
     let config = json!({ "url": "https://example.org/x", "servers": ["10.0.0.1:53", "[::1]:53", "nonsense"],
-        "host": "db.local", "other": "http://elsewhere/" });
+        "host": "db.local", "name": "_dmarc.Example.org.", "other": "http://elsewhere/" });
     assert_eq!(
         targets(&schema, &config),
         [
             "10.0.0.1:53",
             "[::1]:53",
             "db.local:*",
+            "dns:_dmarc.example.org",
             "example.org:443",
             "icmp:db.local",
             "udp:10.0.0.1:53",

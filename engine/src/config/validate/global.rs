@@ -11,7 +11,7 @@ use crate::config::grants_syntax::is_host;
 use crate::config::model::{Config, SmtpDef, SmtpTls, SmtpTransport};
 use crate::config::spec::{SecretSource, SmtpSpec};
 use crate::plugin::signing::public_key;
-use crate::plugin::validate_argv;
+use crate::plugin::{validate_argv, validate_root};
 
 impl Validator<'_> {
     pub(super) fn global(&mut self, config: &mut Config) {
@@ -26,6 +26,7 @@ impl Validator<'_> {
             config.smtp = self.smtp(smtp).map(Arc::new);
         }
         self.commands();
+        self.files();
         self.secrets();
         self.signing();
         for (name, span) in [
@@ -110,6 +111,17 @@ impl Validator<'_> {
             }
         }
         nets
+    }
+
+    fn files(&mut self) {
+        let spec = self.spec;
+        for (name, folder) in &spec.files {
+            let path = format!("files.{name}");
+            self.key_name(&path, name);
+            if let Err(message) = validate_root(folder) {
+                self.wrong(&path, message);
+            }
+        }
     }
 
     fn commands(&mut self) {

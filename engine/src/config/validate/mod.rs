@@ -176,21 +176,28 @@ impl<'a> Validator<'a> {
         Some(facts)
     }
 
-    /// A plugin's configuration fits its schema; secrets and commands that it
-    /// names exist. `config` has its templates filled in.
+    /// A plugin's configuration fits its schema; secrets, commands and folders
+    /// that it names exist. `config` has its templates filled in.
     fn plugin_config(&mut self, path: &str, facts: &PluginFacts, config: &JsonObject) {
         let spec = self.spec;
         let value = serde_json::Value::Object(config.clone());
         self.problems
             .extend(schema::check(&facts.config_schema, &value, path));
-        for (keyword, what) in [("x-secret", "secret"), ("x-command", "command")] {
+        let names = |what: &str| -> Vec<&str> {
+            match what {
+                "secret" => spec.secrets.keys().map(String::as_str).collect(),
+                "command" => spec.commands.keys().map(String::as_str).collect(),
+                _ => spec.files.keys().map(String::as_str).collect(),
+            }
+        };
+        for (keyword, what) in [
+            ("x-secret", "secret"),
+            ("x-command", "command"),
+            ("x-folder", "folder"),
+        ] {
             for (_, inner, name) in schema::marked(&facts.config_schema, &value, keyword) {
                 let path = format!("{path}.{inner}");
-                if keyword == "x-secret" {
-                    self.reference(&path, what, &name, spec.secrets.keys().map(String::as_str));
-                } else {
-                    self.reference(&path, what, &name, spec.commands.keys().map(String::as_str));
-                }
+                self.reference(&path, what, &name, names(what).into_iter());
             }
         }
     }

@@ -61,6 +61,20 @@ impl Validator<'_> {
                 &plugin.grants.commands,
                 commands,
             );
+            let secrets = spec.secrets.keys().map(String::as_str);
+            self.references(
+                &format!("{path}.grants.read_secrets"),
+                "secret",
+                &plugin.grants.read_secrets,
+                secrets,
+            );
+            let folders = spec.files.keys().map(String::as_str);
+            self.references(
+                &format!("{path}.grants.files"),
+                "folder",
+                &plugin.grants.files,
+                folders,
+            );
         }
     }
 
