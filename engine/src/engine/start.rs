@@ -231,14 +231,9 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
     crashes::spawn(&core);
     tasks.spawn(commands::serve(core.clone(), commands_rx));
     let router = crate::http::router(core.http_deps(commands_tx));
-    let serving = stop.clone();
+    let (serving, connections) = (stop.clone(), tasks.clone());
     tasks.spawn(async move {
-        let served = axum::serve(
-            listener,
-            router.into_make_service_with_connect_info::<std::net::SocketAddr>(),
-        )
-        .with_graceful_shutdown(async move { serving.cancelled().await });
-        if let Err(error) = served.await {
+        if let Err(error) = crate::http::serve(listener, router, connections, serving).await {
             tracing::error!(%error, "the web server stopped");
         }
     });

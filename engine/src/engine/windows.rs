@@ -8,11 +8,12 @@ use super::{Core, resolve};
 use crate::config::Config;
 use crate::store::{StoreError, logs, results};
 
-/// Longer windows than this fill up as time goes on: the start must not read
-/// days of results.
-const LONGEST: Duration = Duration::from_secs(6 * 3600);
+/// Longer windows than this fill up as time goes on. A window that is short of
+/// its past says "nothing came" when something did, so what people write is
+/// read whole, and a start with such a rule takes its time.
+const LONGEST: Duration = Duration::from_secs(31 * 86_400);
 /// Log records read at most.
-const RECORDS: u32 = 200_000;
+const RECORDS: u32 = 1_000_000;
 
 impl Core {
     /// Reads the samples and log records that rules look back on.

@@ -16,6 +16,7 @@ use super::objects::{Items, Summary};
 use super::outbox::DeliveryView;
 use super::state::ConfigHandle;
 use super::view::{AlertView, ResultView, StateCounts};
+use crate::check::outcome;
 use crate::config::spec::Severity;
 use crate::pipeline::changes::{
     ActionRun, Alert, AlertSource, Phase, RunStatus, TimelineEvent, VerifyStatus,
@@ -229,6 +230,30 @@ impl From<ActionRun> for ActionRunView {
     }
 }
 
+/// The lines about results that led to an alert whose first own line is `first`:
+/// from the last recovery before it on. `found` is the series' timeline, newest
+/// first.
+fn results_of(found: Vec<timeline::Line>, first: i64) -> Vec<timeline::Line> {
+    let mut lines = Vec::new();
+    for line in found {
+        if line.entry.alert.is_some() {
+            continue;
+        }
+        let recovered = matches!(
+            line.entry.event,
+            TimelineEvent::StateChanged {
+                to: outcome::State::Ok,
+                ..
+            }
+        );
+        if line.id < first && recovered {
+            break;
+        }
+        lines.push(line);
+    }
+    lines
+}
+
 /// One alert with its history
 #[utoipa::path(
     get, path = "/alerts/{id}", operation_id = "get_alert", tag = "alerts",
@@ -253,7 +278,13 @@ pub async fn get(
         }
         AlertSource::Fault { .. } | AlertSource::Plugin { .. } => None,
     };
-    let lines = timeline::of_alert(&mut reader, id, 0, TIMELINE).await?;
+    let mut lines = timeline::of_alert(&mut reader, id, 0, TIMELINE).await?;
+    if let (Some(series), Some(first)) = (alert.series, lines.first().map(|line| line.id)) {
+        let before = alert.ended_at.and(lines.last().map(|line| line.id + 1));
+        let found = timeline::of_series(&mut reader, series, before, TIMELINE).await?;
+        lines.extend(results_of(found, first));
+        lines.sort_by_key(|line| line.id);
+    }
     let mails = outbox::list(&mut reader, None, Some(id), None, 500).await?;
     let runs = action_runs::of_alert(&mut reader, id).await?;
     let results = match alert.series {

@@ -103,6 +103,8 @@ impl Snapshot {
                 let reason = format!(
                     "max_share allows {allowed} of {selected_nodes} nodes under repair, {under_repair} are"
                 );
+                // Only put off: a slot may become free, and people know of the
+                // alert already.
                 let until = now + spec.cooldown.0.max(std::time::Duration::from_secs(1));
                 self.ask_again(alert_id, remediation, until, Some(&reason));
                 self.refused(alert_id, remediation, reason, now, changes);
@@ -117,7 +119,12 @@ impl Snapshot {
                     progress.done = true;
                     progress.next_at = None;
                 }
-                self.refused(alert_id, remediation, reason, now, changes);
+                let dry_run = spec.dry_run;
+                self.refused(alert_id, remediation, reason.clone(), now, changes);
+                // A rehearsal alarms nobody.
+                if !dry_run {
+                    self.escalate(alert_id, remediation, reason, now, changes);
+                }
             }
         }
     }
@@ -156,10 +163,9 @@ impl Snapshot {
             alert: Some(alert_id),
             event: TimelineEvent::RemediationRefused {
                 remediation: remediation.to_owned(),
-                reason: reason.clone(),
+                reason,
             },
         });
-        self.escalate(alert_id, remediation, reason, now, changes);
     }
 
     fn start(
@@ -205,7 +211,17 @@ impl Snapshot {
             summary: String::new(),
             output: String::new(),
         };
-        if !approve {
+        if approve {
+            changes.timeline.push(TimelineEntry {
+                ts: now,
+                series: run.series,
+                alert: Some(alert_id),
+                event: TimelineEvent::RemediationRefused {
+                    remediation: remediation.to_owned(),
+                    reason: "it waits for a person's approval".into(),
+                },
+            });
+        } else {
             self.hand_over(&run, now, changes);
         }
         changes.action_runs.insert(run_id, run.clone());
@@ -270,7 +286,8 @@ impl Snapshot {
         if run.status != RunStatus::AwaitingApproval {
             return;
         }
-        if approved {
+        let ended = !self.alerts.contains_key(&run.alert);
+        if approved && !ended {
             run.status = RunStatus::Running;
             self.history
                 .entry(run.remediation.clone())
@@ -285,10 +302,25 @@ impl Snapshot {
             run.status = RunStatus::Cancelled;
             run.finished_at = Some(now);
             self.action_runs.remove(&run_id);
+            let reason = if ended {
+                "its alert has ended"
+            } else {
+                "a person refused it"
+            };
+            run.summary = format!("not run: {reason}");
             self.progress(&run, |progress| {
                 progress.in_flight = None;
                 progress.done = true;
                 progress.last = "refused by a person".into();
+            });
+            changes.timeline.push(TimelineEntry {
+                ts: now,
+                series: run.series,
+                alert: Some(run.alert),
+                event: TimelineEvent::RemediationRefused {
+                    remediation: run.remediation.clone(),
+                    reason: reason.into(),
+                },
             });
         }
         self.save_alert(run.alert, changes);

@@ -346,6 +346,7 @@ impl Snapshot {
         });
         alert.phase = phase;
         alert.ended_at = Some(now);
+        self.cancel_waiting(id, now, changes);
         changes
             .effects
             .push(Effect::Event(super::changes::Event::Alert {
@@ -355,6 +356,21 @@ impl Snapshot {
             }));
         changes.alerts.insert(id, alert.clone());
         Some(alert)
+    }
+
+    /// A repair that waited for a person has nothing left to repair.
+    fn cancel_waiting(&mut self, alert: i64, now: Timestamp, changes: &mut Changes) {
+        let waiting = |run: &&super::changes::ActionRun| {
+            run.alert == alert && run.status == super::changes::RunStatus::AwaitingApproval
+        };
+        let runs: Vec<_> = self.action_runs.values().filter(waiting).cloned().collect();
+        for mut run in runs {
+            self.action_runs.remove(&run.id);
+            run.status = super::changes::RunStatus::Cancelled;
+            run.finished_at = Some(now);
+            run.summary = "not run: its alert has ended".into();
+            changes.action_runs.insert(run.id, run);
+        }
     }
 
     /// Hands the current version of an open alert to the batch.

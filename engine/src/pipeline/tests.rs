@@ -468,6 +468,11 @@ fn a_share_postpones_and_approval_waits_for_a_person() {
     world.report("web-1", State::Critical);
     let second = world.report("web-2", State::Critical);
     assert!(kinds(&second).contains(&"remediation_refused"));
+    assert_eq!(
+        mails(&second),
+        [NotificationKind::Firing],
+        "what is only put off has not failed"
+    );
     assert!(action_runs(&second).is_empty());
     // The first node is well again: its slot is free.
     world.after(1).action(1, true);
@@ -487,6 +492,39 @@ fn a_share_postpones_and_approval_waits_for_a_person() {
         approved: true,
     });
     assert_eq!(action_runs(&approved), [1]);
+
+    // An approval that comes after the end of the alert runs nothing.
+    let mut world = self::world(
+        REPAIRED,
+        EnvelopeSpec {
+            approve: true,
+            ..verified_envelope()
+        },
+    );
+    world.report("web-1", State::Critical);
+    let ended = world.after(1).report("web-1", State::Ok);
+    assert_eq!(ended.action_runs[&1].status, RunStatus::Cancelled);
+    let late = world.after(1).input(Input::ActionApproved {
+        run: 1,
+        approved: true,
+    });
+    assert!(action_runs(&late).is_empty() && late.action_runs.is_empty());
+}
+
+#[test]
+fn a_rehearsal_at_its_limit_alarms_nobody() {
+    let envelope = EnvelopeSpec {
+        dry_run: true,
+        per_node: "1/h".parse().unwrap(),
+        cooldown: "1s".parse().unwrap(),
+        ..EnvelopeSpec::default()
+    };
+    let mut world = world(REPAIRED, envelope);
+    world.report("web-1", State::Critical);
+    world.after(1).action(1, true);
+    let refused = world.after(2).tick();
+    assert!(kinds(&refused).contains(&"remediation_refused"));
+    assert_eq!(mails(&refused), []);
 }
 
 #[test]

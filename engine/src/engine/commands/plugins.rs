@@ -14,6 +14,7 @@ use super::{Answer, append, store_error};
 use crate::check::outcome::{Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, SeriesId};
 use crate::config::model::DEFAULT_MEMORY;
 use crate::config::spec::{GrantsSpec, JsonObject};
+use crate::config::templates::Renderer;
 use crate::config::{PluginLookup, Problem};
 use crate::http::commands::{
     Actor, Applied, CommandError, DryRunReport, Expect, ObjectChange, ObjectKind,
@@ -61,6 +62,15 @@ impl Core {
         if !crate::config::validate::is_name(&name) {
             return fail(format!(
                 "expected a name of letters, digits, '-', '_' and '.', found {name:?}"
+            ));
+        }
+        // A file is one plugin: its bytes are its identity.
+        let twin = self.registry.all().into_iter().find(|(other, versions)| {
+            *other != name && versions.iter().any(|one| one.digest == installed.digest)
+        });
+        if let Some((twin, _)) = twin {
+            return fail(format!(
+                "this file is the plugin {twin} already, byte for byte: use that one"
             ));
         }
         let before = self.registry.versions(&name);
@@ -374,6 +384,11 @@ impl Core {
             .get(&node)
             .map(|def| def.info.clone())
             .ok_or_else(|| CommandError::NotFound(format!("node {node}")))?;
+        let config = Renderer::new("dry-run", &plugin)
+            .render(&config, &node)
+            .map_err(|(path, text)| {
+                CommandError::Invalid(vec![Problem::new(format!("config.{path}"), text)])
+            })?;
         let value = serde_json::Value::Object(config);
         let problems = crate::config::schema::check(&facts.config_schema, &value, "config");
         if !problems.is_empty() {
