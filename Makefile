@@ -31,7 +31,7 @@ test: setup-test build ## Every test
 	.ci/test.sh
 
 bench: build ## Figures, each with its baseline in the same run
-	$(CARGO) bench --profile release
+	$(CARGO) bench --profile release --bench host --bench store --bench rules --bench http --bench engine
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -1,11 +1,12 @@
 //! The whole engine under load, each figure beside a baseline of the same run.
 //!
 //! `cargo bench --profile release --bench engine`, or with the names of parts
-//! behind `--`: `throughput`, `lateness`, `mail`, `pages`. Needs
+//! behind `--`: `throughput`, `lateness`, `logs`, `mail`, `pages`. Needs
 //! `plugins/build.sh`. `BELLWETHER_BENCH_MINUTES` is how long the HTTP part of
 //! `lateness` runs (10).
 
 mod lateness;
+mod logs;
 mod mail;
 mod pages;
 mod support;
@@ -31,6 +32,9 @@ fn main() {
     runtime.block_on(async {
         if run("throughput") {
             throughput::run().await;
+        }
+        if run("logs") {
+            logs::run().await;
         }
         if run("mail") {
             mail::run().await;
