@@ -229,6 +229,7 @@ fn job(plugin: &Digest, config: &str) -> Job {
             }),
             plugin: plugin.clone(),
             config: config.into(),
+            input: None,
             grants: Arc::new(GrantsSpec {
                 net: vec!["node".into()],
                 ..GrantsSpec::default()

@@ -103,6 +103,7 @@ pub fn job(plugin: &Digest, config: serde_json::Value) -> JobBuilder {
             }),
             plugin: plugin.clone(),
             config: config.to_string().into(),
+            input: None,
             grants: Arc::default(),
             limits: RunLimits {
                 memory: 64 << 20,
