@@ -86,12 +86,12 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
         "additionalProperties": false,
         "properties": {
             "args": {
-                "type": "array", "items": { "type": "string" }, "maxItems": MAX_ARGS, "default": [],
+                "type": "array", "items": { "type": "string" }, "maxItems": MAX_ARGS,
                 "description": "arguments behind the program's name",
                 "examples": [["-w", "80", "-c", "90"]],
             },
             "env": {
-                "type": "object", "additionalProperties": { "type": "string" }, "default": {},
+                "type": "object", "additionalProperties": { "type": "string" },
                 "description": "environment variables; the program has no others",
             },
         },
