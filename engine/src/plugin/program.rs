@@ -6,7 +6,7 @@
 //! with arguments, standard input and nothing else.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -22,9 +22,10 @@ use super::catalogue::LoadedProgram;
 use super::kind::Exports;
 use super::log::clip;
 use super::manifest::Manifest;
-use super::run::{End, GRACE, RunData, Stop, classify};
+use super::run::{End, GRACE, RunData, RunSetup, Stop, classify};
 use super::wasi::{Given, Kept, LazyWasi};
 use crate::check::outcome::{Digest, Fault, FaultKind, RunLimits};
+use crate::config::spec::GrantsSpec;
 
 /// Bytes that a program may hand over in one call.
 pub(super) const PROGRAM_FUEL: usize = 8 << 20;
@@ -72,14 +73,14 @@ pub(super) fn manifest(digest: &Digest) -> Manifest {
         name: "command".into(),
         version: format!("0.0.0+{}", short(digest)),
         summary: "a WASI program".into(),
-        config_schema: SCHEMA.clone(),
+        config_schema: schema(),
         capabilities: Vec::new(),
         metrics: Vec::new(),
     }
 }
 
 /// JSON Schema of [`Settings`].
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+fn schema() -> Value {
     serde_json::json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
@@ -96,7 +97,7 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
             },
         },
     })
-});
+}
 
 /// Configuration of a command plugin, in whatever role.
 #[derive(Debug, Default, Deserialize)]
@@ -352,11 +353,8 @@ pub(super) fn whole_words(stdout: &Kept) -> &[u8] {
 }
 
 /// The setup of a program's run without node and state.
-pub(super) fn setup(
-    limits: &RunLimits,
-    grants: std::sync::Arc<crate::config::spec::GrantsSpec>,
-) -> super::run::RunSetup {
-    super::run::RunSetup {
+pub(super) fn setup(limits: &RunLimits, grants: Arc<GrantsSpec>) -> RunSetup {
+    RunSetup {
         timeout: limits.timeout,
         length: limits.deadline(),
         memory: limits.memory,
@@ -375,7 +373,7 @@ mod tests {
     fn refusal(text: &str) -> String {
         let engine = Engine::default();
         let linker = linker(&engine).unwrap();
-        let module = Module::new(&engine, text).unwrap();
+        let module = Module::new(&engine, wat::parse_str(text).unwrap()).unwrap();
         match Program::module(&linker, &module) {
             Err(refused) => refused,
             Ok(_) => panic!("{text} was taken"),

@@ -173,7 +173,9 @@ log_sources: [{{ name: app, file: "{folder}/app.log", parser: copy, from: start 
         assert!(text.contains(expected), "{expected}: {text}");
     }
     let alerts = api
-        .until("/alerts", "an alert", |page| page["items"][0]["id"].is_i64())
+        .until("/alerts", "an alert", |page| {
+            page["items"][0]["id"].is_i64()
+        })
         .await;
     let alert = format!("/alerts/{}", alerts["items"][0]["id"]);
     let page = api
