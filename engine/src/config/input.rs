@@ -52,6 +52,9 @@ pub struct HttpInput {
     /// Redirects to follow; the last answer is the input.
     #[serde(default)]
     pub max_redirects: u32,
+    /// Hands over the status line and the headers, too, before the body.
+    #[serde(default)]
+    pub head: bool,
 }
 
 /// A header's value: `prefix` and behind it a secret.

@@ -89,13 +89,33 @@ async fn over_http(data: &mut RunData, input: &HttpInput) -> Exchange {
         max_body: MAX_INPUT,
         tls: Some(tls(input.verify_tls)),
     };
-    Ok(data.http(request).await?.map(|response| {
+    Ok(data.http(request).await?.map(|mut response| {
         let env = http_env(&response);
+        let mut body = if input.head {
+            head(&response)
+        } else {
+            Vec::new()
+        };
+        body.append(&mut response.body);
         Fetched {
-            body: response.body.into(),
+            body: body.into(),
             env,
         }
     }))
+}
+
+/// Status line and headers as HTTP/1.1 writes them.
+fn head(response: &HttpResponse) -> Vec<u8> {
+    let reason = http::StatusCode::from_u16(response.status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("");
+    let mut head = format!("{} {} {reason}\r\n", response.version, response.status);
+    for header in &response.headers {
+        head.push_str(&format!("{}: {}\r\n", header.name, header.value));
+    }
+    head.push_str("\r\n");
+    head.into_bytes()
 }
 
 fn tls(verify: bool) -> TlsOptions {

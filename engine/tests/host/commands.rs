@@ -327,6 +327,20 @@ async fn an_http_answer_is_the_input() {
     let report = with_http(&host, cat(), url.clone()).await.verdict.unwrap();
     assert_eq!(report.summary, "CRITICAL - queue");
     assert_eq!(report.metrics[0].value, 7.0);
+    let digest = taken(&host, cat()).await;
+    let whole = input(json!({"http": {"url": &url, "headers": {"x-who": "test"}, "head": true}}));
+    let report = job(&digest, json!({})).input(whole).report(&host).await;
+    assert_eq!(report.summary, "HTTP/1.1 503 Service Unavailable");
+    assert!(
+        report.details.contains("content-type: text/plain\n"),
+        "{}",
+        report.details
+    );
+    assert!(
+        report.details.ends_with("\n\nCRITICAL - queue"),
+        "{}",
+        report.details
+    );
     // The program knows how it was.
     let report = with_http(&host, program("", ENV), url)
         .await
