@@ -1565,6 +1565,8 @@ export interface components {
              * @description Redirects to follow; the last answer is the input.
              */
             max_redirects?: number;
+            /** @description Hands over the status line and the headers, too, before the body. */
+            head?: boolean;
         };
         /**
          * @description One of `http`, `tcp` and `text`. Texts inside are templates over `node` and
