@@ -119,7 +119,7 @@ fn main() {
                 &install("testing/command-queue"),
                 r#"{"args":["-w","80","-c","90"]}"#,
             );
-            Arc::make_mut(&mut job.spec).input = Some(Arc::new(InputSpec::Text("85\n".to_owned())));
+            Arc::make_mut(&mut job.spec).input = Some(Arc::new(InputSpec::Text("55\n".to_owned())));
             let what = format!("a Rust program of {} KiB", meta.len() >> 10);
             program(&what, &host, job.clone());
             throughput(&what, &host, &outside, &job, 100_000, 64);
