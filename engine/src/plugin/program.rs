@@ -252,6 +252,13 @@ impl Program {
         }
         let result = result.or_else(|error| match error.downcast_ref::<I32Exit>() {
             Some(exit) => Ok(exit.0),
+            // WASI has no codes from 126 on and says so in words only.
+            None if error.root_cause().to_string().contains("exit status") => {
+                Err(End::Fault(Fault::new(
+                    FaultKind::Failed,
+                    "the program ended with an exit code beyond 125, expected 0 to 3",
+                )))
+            }
             None => Err(match classify(&error, &data) {
                 End::Fault(fault) => End::Fault(with_last_word(fault, &stderr)),
                 end => end,

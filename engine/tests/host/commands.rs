@@ -97,7 +97,10 @@ async fn exit_codes_are_states_and_output_is_the_report() {
         (report.state, report.summary.as_str()),
         (State::Ok, "(no output)")
     );
-    for (code, expected) in [(4, "exit code 4, expected 0 to 3: half"), (200, "exit")] {
+    for (code, expected) in [
+        (4, "exit code 4, expected 0 to 3: half"),
+        (200, "beyond 125"),
+    ] {
         let fault = run(&host, says("half done", code), json!({}))
             .await
             .verdict

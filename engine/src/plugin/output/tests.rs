@@ -80,7 +80,8 @@ fn labels() {
 
 #[test]
 fn values_and_units() {
-    let cases: [(&str, Option<(Option<f64>, &str)>); 27] = [
+    type Read = Option<(Option<f64>, &'static str)>;
+    let cases: [(&str, Read); 27] = [
         ("a=1", Some((Some(1.0), ""))),
         ("a=-1.5", Some((Some(-1.5), ""))),
         ("a=+.5", Some((Some(0.5), ""))),
