@@ -65,9 +65,10 @@ impl Inner {
     /// Runs an action to its end.
     pub async fn run_action(&self, job: ActionJob) -> ActionOutcome {
         let started = self.shared.clock.now();
-        let verdict = match self.program(&job.plugin) {
-            Some(program) => self.act_by_program(&program, &job).await,
-            None => match self.plugin(&job.plugin, Kind::Action) {
+        let verdict = match self.program(&job.plugin, Kind::Action) {
+            Err(fault) => Err(ActionFailure::Fault(fault)),
+            Ok(Some(program)) => self.act_by_program(&program, &job).await,
+            Ok(None) => match self.plugin(&job.plugin, Kind::Action) {
                 Ok(loaded) => self.act(&loaded, &job, started.micros()).await,
                 Err(fault) => Err(ActionFailure::Fault(fault)),
             },

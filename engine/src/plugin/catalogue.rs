@@ -70,6 +70,7 @@ pub(super) struct Loaded {
 pub(super) struct LoadedProgram {
     pub installed: Installed,
     pub program: Program,
+    pub cost: Arc<Cost>,
 }
 
 /// Something in the catalogue.
@@ -164,6 +165,7 @@ impl Catalogue {
         let named = LoadedProgram {
             installed: installed.clone(),
             program: known.program.clone(),
+            cost: Arc::clone(&known.cost),
         };
         loaded.insert(digest.clone(), Entry::Program(Arc::new(named)));
         Some(installed)

@@ -437,7 +437,11 @@ impl Inner {
 
     /// A loaded command plugin that may run in a role; absent for plugins of
     /// other kinds.
-    pub fn program(&self, digest: &Digest, role: Kind) -> Result<Option<Arc<LoadedProgram>>, Fault> {
+    pub fn program(
+        &self,
+        digest: &Digest,
+        role: Kind,
+    ) -> Result<Option<Arc<LoadedProgram>>, Fault> {
         match self.catalogue.get(digest) {
             Some(Entry::Program(loaded)) => {
                 self.shared.gate.admit(digest, role, &*self.shared.clock)?;

@@ -74,7 +74,7 @@ impl Inner {
         config: &str,
         limits: RunLimits,
     ) -> Result<ParserInstance, Fault> {
-        if let Some(loaded) = self.program(digest) {
+        if let Some(loaded) = self.program(digest, Kind::LogParser)? {
             // A wrong configuration is told now and not with the first line.
             super::program::given(&loaded, config, 0)?;
             return Ok(self.parser(Guest::Program(ProgramLines {

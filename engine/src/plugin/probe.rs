@@ -78,16 +78,18 @@ impl Inner {
     /// Runs a check to its end.
     pub async fn run_probe(&self, job: Job) -> Outcome {
         let started = self.shared.clock.now();
-        let ended = match self.program(&job.spec.plugin) {
-            Some(program) => self.check_program(&program, &job).await,
-            None => match self.plugin(&job.spec.plugin, Kind::Probe) {
+        let refused = |fault| Ended {
+            verdict: Err(fault),
+            state_writes: Vec::new(),
+            log: Vec::new(),
+        };
+        let ended = match self.program(&job.spec.plugin, Kind::Probe) {
+            Ok(Some(program)) => self.check_program(&program, &job, started).await,
+            Ok(None) => match self.plugin(&job.spec.plugin, Kind::Probe) {
                 Ok(loaded) => self.check(&loaded, &job, started.micros()).await,
-                Err(fault) => Ended {
-                    verdict: Err(fault),
-                    state_writes: Vec::new(),
-                    log: Vec::new(),
-                },
+                Err(fault) => refused(fault),
             },
+            Err(fault) => refused(fault),
         };
         let Ended {
             verdict,
@@ -122,7 +124,7 @@ impl Inner {
 
     /// What wasmtime alone takes, for the benchmark.
     pub async fn bare_runs(&self, digest: &Digest, runs: usize) -> wasmtime::Result<Vec<Duration>> {
-        if let Some(loaded) = self.program(digest) {
+        if let Ok(Some(loaded)) = self.program(digest, Kind::Probe) {
             let limits = RunLimits {
                 memory: u64::MAX,
                 timeout: Duration::from_secs(5),
@@ -242,7 +244,7 @@ impl Inner {
         {
             let (crashes, at) = (&self.shared.crashes, Timestamp(now));
             crashes
-                .keep(&self.shared, loaded, job, at, fault, redactor)
+                .keep(&self.shared, &loaded.installed, job, at, fault, redactor)
                 .await;
         }
         Ended {

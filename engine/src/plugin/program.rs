@@ -19,6 +19,7 @@ use wasmtime_wasi::p1;
 
 use super::cache::short;
 use super::catalogue::LoadedProgram;
+use super::cost::metered;
 use super::kind::Exports;
 use super::log::clip;
 use super::manifest::Manifest;
@@ -57,6 +58,8 @@ pub(super) struct Finished {
     pub result: Result<i32, End>,
     pub stdout: Kept,
     pub data: RunData,
+    /// Time without waits.
+    pub busy: Duration,
 }
 
 /// Preview 1 for core modules.
@@ -236,7 +239,8 @@ impl Program {
         let waits = store.data().waits;
         store.data_mut().wasi = LazyWasi::of(given);
         let running = tokio::time::timeout_at(waits.deadline + GRACE, self.start(&mut store));
-        let result = match running.await {
+        let (result, busy) = metered(running).await;
+        let result = match result {
             Ok(result) => result,
             Err(_) => Err(Stop::Wasi(waits.length).into()),
         };
@@ -268,6 +272,7 @@ impl Program {
             result,
             stdout,
             data,
+            busy,
         }
     }
 

@@ -75,7 +75,8 @@ impl Inner {
         let Finished {
             result,
             stdout,
-            data,
+            mut data,
+            busy,
         } = loaded.program.run(store, given).await;
         let text = String::from_utf8_lossy(&stdout.bytes);
         let (summary, details) = text.trim().split_once('\n').unwrap_or((text.trim(), ""));
@@ -98,6 +99,11 @@ impl Inner {
             ))),
             Err(End::Fault(fault)) => Err(ActionFailure::Fault(fault)),
         };
+        let fault = match &verdict {
+            Err(ActionFailure::Fault(fault)) => Some(fault.kind),
+            _ => None,
+        };
+        loaded.cost.add(busy, &mut data, fault);
         redacted(&data.redactor, verdict)
     }
 }

@@ -11,8 +11,11 @@ use super::probe::{Ended, MAX_METRICS, MAX_TEXT, lines, one_line, redacted, time
 use super::program::{self, Finished, odd_exit, whole_words};
 use super::program_input::{Fetch, fetch};
 use super::run::{End, RunData, RunSetup, phase_name};
+use super::secrets::Redactor;
 use super::wasi::Kept;
 use crate::check::outcome::{Fault, Job, Report, State};
+use crate::clock::Timestamp;
+use crate::pipeline::quarantine::is_crash;
 
 /// Bytes of standard output kept.
 pub(super) const MAX_STDOUT: usize = 64 << 10;
@@ -21,7 +24,7 @@ const NOTHING: &str = "(no output)";
 
 impl Inner {
     /// Runs a check: fetches its input, runs the program, reads its output.
-    pub async fn check_program(&self, loaded: &LoadedProgram, job: &Job) -> Ended {
+    pub async fn check_program(&self, loaded: &LoadedProgram, job: &Job, at: Timestamp) -> Ended {
         let spec = &*job.spec;
         let mut store = self.store(RunSetup {
             node: Some(Arc::clone(&spec.node)),
@@ -46,24 +49,50 @@ impl Inner {
             result,
             stdout,
             mut data,
+            busy,
         } = loaded.program.run(store, given).await;
         let verdict = match result {
             Ok(code) => judge(code, loaded.program.keeps_codes(), &stdout, &mut data.log),
             Err(End::Target(phase)) => Ok(timed_out(phase_name(phase))),
             Err(End::Fault(fault)) => Err(fault),
         };
-        ended(data, verdict)
+        let fault = verdict.as_ref().err();
+        loaded
+            .cost
+            .add(busy, &mut data, fault.map(|fault| fault.kind));
+        let redactor = data.redactor;
+        let verdict = clean(&redactor, verdict);
+        let log = data.log.finish(&redactor);
+        if let Err(fault) = &verdict
+            && is_crash(fault.kind)
+        {
+            let (crashes, installed) = (&self.shared.crashes, &loaded.installed);
+            crashes
+                .keep(&self.shared, installed, job, at, fault, redactor)
+                .await;
+        }
+        Ended {
+            verdict,
+            state_writes: Vec::new(),
+            log,
+        }
     }
 }
 
+/// A verdict without the secrets that its run used.
+fn clean(redactor: &Redactor, verdict: Result<Report, Fault>) -> Result<Report, Fault> {
+    if redactor.is_empty() {
+        verdict
+    } else {
+        redacted(redactor, verdict)
+    }
+}
+
+/// The end of a check whose program did not run.
 fn ended(data: RunData, verdict: Result<Report, Fault>) -> Ended {
     let redactor = data.redactor;
     Ended {
-        verdict: if redactor.is_empty() {
-            verdict
-        } else {
-            redacted(&redactor, verdict)
-        },
+        verdict: clean(&redactor, verdict),
         state_writes: Vec::new(),
         log: data.log.finish(&redactor),
     }

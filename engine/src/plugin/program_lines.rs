@@ -43,8 +43,13 @@ impl ProgramLines {
         given.stdin = Bytes::from(format!("{}\n", batch.text));
         let setup = program::setup(&self.limits, Arc::default());
         let store = new_store(&self.engine, &self.shared, setup);
-        let Finished { result, stdout, .. } = self.loaded.program.run(store, given).await;
-        match result {
+        let Finished {
+            result,
+            stdout,
+            mut data,
+            busy,
+        } = self.loaded.program.run(store, given).await;
+        let parsed = match result {
             Ok(0) => Ok(convert(&stdout, batch.len(), batch.received)),
             Ok(code) => Err(Fault::new(
                 FaultKind::Failed,
@@ -55,7 +60,10 @@ impl ProgramLines {
                 FaultKind::Deadline,
                 format!("timed out in {}", phase_name(phase)),
             )),
-        }
+        };
+        let fault = parsed.as_ref().err().map(|fault| fault.kind);
+        self.loaded.cost.add(busy, &mut data, fault);
+        parsed
     }
 }
 
