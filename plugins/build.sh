@@ -16,13 +16,18 @@ readonly PACKAGES=(rustc-web rust-web-src)
 # Worlds without code, for tests of what the engine refuses.
 readonly WORLDS=(backdoor wrong-world two-worlds newer-version nothing)
 
+# Plain programs for another target. What needs them does without where no
+# compiler for it can be had.
+readonly PROGRAMS=(testing/command-queue)
+readonly PROGRAM_TARGET=wasm32-wasip1
+
 say() { printf 'plugins: %s\n' "$*"; }
 die() { printf 'plugins: %s\n' "$*" >&2; exit 1; }
 
 # True where this compiler brings a standard library for the target.
 has_target() {
     local libdir
-    libdir=$("$1" --print target-libdir --target "$TARGET" 2>/dev/null) || return 1
+    libdir=$("$1" --print target-libdir --target "${2:-$TARGET}" 2>/dev/null) || return 1
     compgen -G "$libdir/libstd-*.rlib" >/dev/null
 }
 
@@ -79,6 +84,44 @@ folders=("$@")
 if [[ ${#folders[@]} -eq 0 ]]; then
     mapfile -t folders < <(plugin_folders)
 fi
+
+is_program() {
+    local one
+    for one in "${PROGRAMS[@]}"; do
+        if [[ $one == "$1" ]]; then return 0; fi
+    done
+    return 1
+}
+
+# Builds the programs with rustup's compiler.
+build_programs() {
+    [[ $# -gt 0 ]] || return 0
+    if ! has_target rustc "$PROGRAM_TARGET" && command -v rustup >/dev/null; then
+        rustup target add "$PROGRAM_TARGET" >/dev/null 2>&1 || true
+    fi
+    if ! has_target rustc "$PROGRAM_TARGET"; then
+        say "left out $*: no compiler for $PROGRAM_TARGET"
+        return 0
+    fi
+    local folder name
+    for folder in "$@"; do
+        name=bellwether-${folder//\//-}
+        CARGO_TARGET_DIR=target/wasip1 cargo build --quiet --locked --profile plugin \
+            --target "$PROGRAM_TARGET" -p "$name"
+        mkdir -p "dist/$(dirname "$folder")"
+        cp "target/wasip1/$PROGRAM_TARGET/plugin/$name.wasm" "dist/$folder.wasm"
+    done
+}
+
+programs=()
+plugins=()
+for folder in "${folders[@]}"; do
+    if is_program "$folder"; then programs+=("$folder"); else plugins+=("$folder"); fi
+done
+[[ $# -gt 0 ]] || programs=("${PROGRAMS[@]}")
+build_programs "${programs[@]}"
+[[ ${#plugins[@]} -gt 0 ]] || exit 0
+folders=("${plugins[@]}")
 
 # The host part first: it uses the normal compiler.
 cargo build --quiet --locked --release -p pack

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bellwether::check::outcome::{Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, SeriesId};
 use bellwether::clock::{SystemClock, Timestamp};
+use bellwether::config::InputSpec;
 use bellwether::config::spec::GrantsSpec;
 use bellwether::plugin::{CompilerConfig, Host, HostConfig, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -104,6 +105,28 @@ fn main() {
         64,
     );
 
+    let say = wat::parse_str(SAY).expect("a module");
+    let say = outside
+        .block_on(host.install(say, |_| {}))
+        .expect("a program")
+        .digest;
+    program("a WASI program of 400 bytes", &host, job(&say, "{}"));
+    let queue = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../plugins/dist/testing/command-queue.wasm");
+    match std::fs::metadata(&queue) {
+        Ok(meta) => {
+            let mut job = job(
+                &install("testing/command-queue"),
+                r#"{"args":["-w","80","-c","90"]}"#,
+            );
+            Arc::make_mut(&mut job.spec).input = Some(Arc::new(InputSpec::Text("55\n".to_owned())));
+            let what = format!("a Rust program of {} KiB", meta.len() >> 10);
+            program(&what, &host, job.clone());
+            throughput(&what, &host, &outside, &job, 100_000, 64);
+        }
+        Err(_) => println!("no Rust program: plugins/build.sh had no compiler for wasm32-wasip1"),
+    }
+
     let processes = outside.block_on(fork_and_exec(3_000, 2));
     println!(
         "fork and exec of a program that prints one line: {processes:.0} a second with 2 at a time"
@@ -152,6 +175,39 @@ fn main() {
         silent.local_addr().expect("an address")
     );
     hanging(&host, &outside, &job(&http, &config), 2_000);
+}
+
+/// Prints one line and ends.
+const SAY: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\10\00\00\00\1e\00\00\00")
+    (data (i32.const 16) "OK - nothing to do | answer=42")
+    (func (export "_start")
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+        (call $exit (i32.const 0))))"#;
+
+/// What runs of a command plugin take, bare and as a check.
+fn program(what: &str, host: &Arc<Host>, job: Job) {
+    let (shared, digest) = (Arc::clone(host), job.spec.plugin.clone());
+    let bare = on_guests(host, async move { shared.bare_runs(&digest, RUNS).await });
+    report(&format!("{what}: bare instantiate and call"), bare);
+    let shared = Arc::clone(host);
+    let times = on_guests(host, async move {
+        let mut times = Vec::with_capacity(RUNS);
+        for _ in 0..RUNS {
+            let begun = Instant::now();
+            shared
+                .run_probe(job.clone())
+                .await
+                .verdict
+                .expect("a report");
+            times.push(begun.elapsed());
+        }
+        times
+    });
+    report(&format!("{what}: run_probe"), times);
 }
 
 /// What an engine that runs programs pays for the least of them: start, read one
@@ -229,6 +285,7 @@ fn job(plugin: &Digest, config: &str) -> Job {
             }),
             plugin: plugin.clone(),
             config: config.into(),
+            input: None,
             grants: Arc::new(GrantsSpec {
                 net: vec!["node".into()],
                 ..GrantsSpec::default()

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::config::input::InputSpec;
 use crate::config::spec::GrantsSpec;
 
 /// A check on a node: the unit that is scheduled, stored and alerted on.
@@ -93,6 +94,9 @@ pub struct JobSpec {
     pub plugin: Digest,
     /// The plugin's configuration as JSON text, templates filled in.
     pub config: Arc<str>,
+    /// What is fetched for a command plugin before it runs, templates filled in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Arc<InputSpec>>,
     /// Everything granted to this run: the operator's grants plus, for
     /// first-party plugins, the targets that the configuration names.
     pub grants: Arc<GrantsSpec>,

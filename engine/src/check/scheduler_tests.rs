@@ -20,6 +20,7 @@ fn plan(id: i64, every: u64, retry: u64, timeout: u64) -> Plan {
         }),
         plugin: Digest("0".repeat(64).into()),
         config: "{}".into(),
+        input: None,
         grants: Arc::default(),
         limits: RunLimits {
             memory: 1 << 20,

@@ -127,14 +127,14 @@ enum CheckCommand {
 
 #[derive(Debug, Subcommand)]
 enum PluginCommand {
-    /// Compile a component and say what it is and wants
+    /// Compile a plugin and say what it is and wants
     Inspect {
-        /// Component file
+        /// Component or WASI program
         file: PathBuf,
     },
-    /// Run a probe once against an address
+    /// Run a probe or a WASI program once against an address
     Run {
-        /// Component file
+        /// Component or WASI program
         file: PathBuf,
         /// Address of the node under check
         #[arg(long, default_value = "127.0.0.1")]
@@ -151,8 +151,14 @@ enum PluginCommand {
         /// Run the request that crashed a plugin again, as its page or
         /// GET /api/v1/plugins/NAME/crashes gives it; with the grants it had,
         /// and without its secrets and commands
-        #[arg(long, conflicts_with_all = ["address", "config", "allow", "timeout"])]
+        #[arg(long, conflicts_with_all = ["address", "config", "allow", "timeout", "input_file", "args"])]
         replay: Option<PathBuf>,
+        /// What a WASI program reads from standard input
+        #[arg(long)]
+        input_file: Option<PathBuf>,
+        /// Arguments of a WASI program
+        #[arg(last = true)]
+        args: Vec<String>,
     },
     /// Make a key pair to sign plugins with
     Keygen {
@@ -270,9 +276,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             allow,
             timeout,
             replay,
+            input_file,
+            args,
         }) => match replay {
             Some(request) => tools::plugin_replay(&file, &request).await,
-            None => tools::plugin_run(&file, address, config, allow, timeout.0).await,
+            None => {
+                let program = tools::ProgramInput { input_file, args };
+                tools::plugin_run(&file, address, config, allow, timeout.0, program).await
+            }
         },
         Command::Plugin(PluginCommand::Keygen { file }) => signing::keygen(&file),
         Command::Plugin(PluginCommand::Sign { file, key }) => signing::sign(&file, &key),

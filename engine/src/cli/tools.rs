@@ -1,7 +1,7 @@
 //! Everything that is not the engine: trying things, asking a running engine,
 //! backups.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::check::outcome::{
 use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::model::DEFAULT_MEMORY;
 use crate::config::spec::{GrantsSpec, Spec};
-use crate::config::{self, Config};
+use crate::config::{self, Config, InputSpec};
 use crate::engine::registry::Registry;
 use crate::engine::{builtin_plugins, file_plugins, resolve};
-use crate::plugin::{CompilerConfig, CrashRequest, Host, HostConfig, Settings};
+use crate::plugin::{CompilerConfig, CrashRequest, Host, HostConfig, Kind, Settings};
 use crate::store::Store;
 
 /// A plugin host for one command, with a folder that goes with it.
@@ -106,6 +106,7 @@ pub async fn check_run(name: &str, node: Option<&str>, path: &Path) -> anyhow::R
             node: info.clone(),
             plugin: check.plugin.digest.clone(),
             config: rendered.to_string().into(),
+            input: check.render_input(info).map_err(anyhow::Error::msg)?,
             grants: Arc::new(resolve::run_grants(&config, check, &rendered)),
             limits: RunLimits {
                 memory: check.memory,
@@ -119,6 +120,48 @@ pub async fn check_run(name: &str, node: Option<&str>, path: &Path) -> anyhow::R
     Ok(ExitCode::from(worst as u8))
 }
 
+/// What only WASI programs take.
+pub struct ProgramInput {
+    pub input_file: Option<PathBuf>,
+    pub args: Vec<String>,
+}
+
+impl ProgramInput {
+    /// Adds the arguments to a configuration; the text for standard input.
+    fn apply(
+        self,
+        kind: Kind,
+        config: &mut serde_json::Value,
+    ) -> anyhow::Result<Option<Arc<InputSpec>>> {
+        if kind != Kind::Command {
+            if self.input_file.is_some() || !self.args.is_empty() {
+                bail!(
+                    "expected a WASI program for --input-file and arguments, found a {}",
+                    kind.as_str()
+                );
+            }
+            return Ok(None);
+        }
+        if !self.args.is_empty()
+            && let Some(config) = config.as_object_mut()
+        {
+            config.insert("args".to_owned(), self.args.into());
+        }
+        self.input_file
+            .map(|path| {
+                let text = std::fs::read_to_string(&path)
+                    .with_context(|| format!("expected text in {}", path.display()))?;
+                Ok(Arc::new(InputSpec::Text(text)))
+            })
+            .transpose()
+    }
+}
+
+/// The name of a program's file without its ending.
+fn stem(file: &Path) -> std::borrow::Cow<'_, str> {
+    file.file_stem().unwrap_or_default().to_string_lossy()
+}
+
 /// `plugin inspect`.
 pub async fn plugin_inspect(file: &Path) -> anyhow::Result<ExitCode> {
     let bench = bench(&Spec::default())?;
@@ -128,6 +171,7 @@ pub async fn plugin_inspect(file: &Path) -> anyhow::Result<ExitCode> {
         .install(bytes, |_| {})
         .await
         .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+    let installed = bench.host.named(installed, &stem(file));
     println!("{}", serde_json::to_string_pretty(&installed)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -139,6 +183,7 @@ pub async fn plugin_run(
     config: String,
     allow: Vec<String>,
     timeout: Duration,
+    program: ProgramInput,
 ) -> anyhow::Result<ExitCode> {
     let bench = bench(&Spec::default())?;
     let bytes = read_plugin(file)?;
@@ -147,7 +192,9 @@ pub async fn plugin_run(
         .install(bytes, |_| {})
         .await
         .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
-    let value: serde_json::Value = serde_json::from_str(&config).context("--config")?;
+    let installed = bench.host.named(installed, &stem(file));
+    let mut value: serde_json::Value = serde_json::from_str(&config).context("--config")?;
+    let input = program.apply(installed.kind, &mut value)?;
     let wrong = config::schema::check(&installed.manifest.config_schema, &value, "config");
     if !wrong.is_empty() {
         return Err(problems(wrong));
@@ -163,6 +210,7 @@ pub async fn plugin_run(
         }),
         plugin: digest,
         config: value.to_string().into(),
+        input,
         grants: Arc::new(GrantsSpec {
             net: allow,
             state: true,
@@ -216,7 +264,7 @@ pub async fn plugin_replay(file: &Path, request: &Path) -> anyhow::Result<ExitCo
 }
 
 fn read_plugin(file: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("expected a component at {}", file.display()))
+    std::fs::read(file).with_context(|| format!("expected a plugin at {}", file.display()))
 }
 
 async fn run(bench: &Bench, spec: JobSpec) -> Outcome {

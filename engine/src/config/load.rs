@@ -267,6 +267,7 @@ fn explain(path: String, message: &str) -> Problem {
             let expected = match expected {
                 "a string" => "a text",
                 "a sequence" => "a list",
+                "map with a single key" => "a map of one key",
                 "u32" | "u64" | "usize" => "a whole number from 0",
                 other if other.starts_with("struct ") => "a map of keys",
                 other if other.starts_with("enum ") => "a map of one key",

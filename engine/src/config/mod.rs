@@ -6,6 +6,7 @@
 pub mod document;
 pub mod export;
 pub mod grants_syntax;
+pub mod input;
 pub mod load;
 pub mod merge;
 pub mod plugins;
@@ -21,6 +22,7 @@ pub mod model;
 
 pub use document::Document;
 pub use export::export_yaml;
+pub use input::InputSpec;
 pub use load::{Loaded, load, load_str, parse_object, parse_spec};
 pub use merge::{Merged, Origin, UiObjects, merge};
 pub use model::{

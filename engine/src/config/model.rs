@@ -7,6 +7,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use ipnet::IpNet;
 
+use super::input::InputSpec;
 use super::plugins::PluginFacts;
 use super::problem::Problem;
 use super::schema;
@@ -206,6 +207,20 @@ impl CheckDef {
             .render(config, node)
             .map(serde_json::Value::Object)
             .map_err(|(path, message)| format!("config.{path}: {message}"))
+    }
+
+    /// The input for one node, templates filled in.
+    ///
+    /// # Errors
+    /// A template that does not work for this node, with its path.
+    pub fn render_input(&self, node: &NodeInfo) -> Result<Option<Arc<InputSpec>>, String> {
+        let Some(input) = &self.spec.input else {
+            return Ok(None);
+        };
+        input
+            .render(&Renderer::new(&self.spec.name, &self.plugin.name), node)
+            .map(|input| Some(Arc::new(input)))
+            .map_err(|(path, message)| format!("input.{path}: {message}"))
     }
 
     /// Net grants for the hosts that the rendered configuration names in

@@ -45,6 +45,7 @@ impl From<crate::plugin::kind::Kind> for PluginKind {
             Kind::LogParser => PluginKind::LogParser,
             Kind::Action => PluginKind::Action,
             Kind::Notifier => PluginKind::Notifier,
+            Kind::Command => PluginKind::Command,
         }
     }
 }

@@ -426,14 +426,15 @@ fn collect<'a>(
 }
 
 /// A literal IPv6 address in brackets, anything else as it is.
-fn bracketed(host: &str) -> String {
+pub(super) fn bracketed(host: &str) -> String {
     match host.parse::<std::net::Ipv6Addr>() {
         Ok(_) => format!("[{host}]"),
         Err(_) => host.to_owned(),
     }
 }
 
-fn target(kind: &str, text: &str, grants: &mut Vec<String>) {
+/// Net grants for one marked value.
+pub(super) fn target(kind: &str, text: &str, grants: &mut Vec<String>) {
     match kind {
         "url" => {
             let Ok(url) = url::Url::parse(text) else {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::input::InputSpec;
 use super::units::{Bytes, Percent, Rate, Span};
 
 /// Free-form JSON object handed to a plugin.
@@ -277,6 +278,9 @@ pub struct CheckSpec {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub config: JsonObject,
+    /// What the engine fetches and hands to the program; command plugins only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputSpec>,
     /// True holds the schedule.
     #[serde(default)]
     pub paused: bool,

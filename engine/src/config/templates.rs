@@ -1,5 +1,6 @@
 //! `{{ }}` in a check's configuration: minijinja over `node` and `check`.
 
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, Value as Tv};
 use serde_json::Value;
 
@@ -38,6 +39,10 @@ impl Renderer {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_fuel(Some(FUEL));
+        // What is sent to a server often ends with a line break.
+        if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+            env.set_syntax(syntax);
+        }
         let check = Tv::from_pairs([("name", Tv::from(check)), ("plugin", Tv::from(plugin))]);
         Self { env, check }
     }

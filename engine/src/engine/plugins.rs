@@ -95,6 +95,7 @@ pub async fn file_plugins(
         }
         match host.install(bytes, |_| {}).await {
             Ok(installed) => {
+                let installed = host.named(installed, &plugin.name);
                 let version = Version {
                     signature,
                     ..Version::new(&installed, Origin::File, "file", now)
@@ -176,6 +177,7 @@ impl Core {
         {
             match self.host.load(&stored.digest).await {
                 Ok(installed) => {
+                    let installed = self.host.named(installed, &stored.name);
                     let mut version = Version::new(
                         &installed,
                         Origin::Upload,

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use crate::check::outcome::Digest;
 use crate::clock::Timestamp;
 use crate::config::reference;
-use crate::config::{PluginFacts, PluginKind, PluginLookup};
+use crate::config::{PluginFacts, PluginLookup};
 use crate::plugin::{Installed, Kind, Manifest};
 use crate::store::plugins::Origin;
 
@@ -124,12 +124,7 @@ impl Version {
             name: name.into(),
             version: self.manifest.version.as_str().into(),
             digest: self.digest.clone(),
-            kind: match self.kind {
-                Kind::Probe => PluginKind::Probe,
-                Kind::LogParser => PluginKind::LogParser,
-                Kind::Action => PluginKind::Action,
-                Kind::Notifier => PluginKind::Notifier,
-            },
+            kind: self.kind.into(),
             config_schema: self.schema.clone(),
             first_party: self.origin == Origin::Builtin,
         }

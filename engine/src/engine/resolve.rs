@@ -188,6 +188,13 @@ pub fn plans(config: &Config, series: &[ActiveSeries]) -> Vec<(SeriesId, Plan, A
                 continue;
             }
         };
+        let input = match check.render_input(node) {
+            Ok(input) => input,
+            Err(error) => {
+                tracing::error!(check = %one.check, node = %one.node, %error, "the check's input cannot be filled in");
+                continue;
+            }
+        };
         // Most nodes of a check share one rendered configuration's grants.
         let grants = match grants_by_check.get(check.spec.name.as_str()) {
             Some((known, grants)) if *known == rendered => grants.clone(),
@@ -203,6 +210,7 @@ pub fn plans(config: &Config, series: &[ActiveSeries]) -> Vec<(SeriesId, Plan, A
             node: node.clone(),
             plugin: check.plugin.digest.clone(),
             config: rendered.to_string().into(),
+            input,
             grants,
             limits: RunLimits {
                 memory: check.memory,

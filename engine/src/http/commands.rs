@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 use super::error::{Error, FieldError};
 use crate::auth::Role;
 use crate::check::outcome::{Digest, Fault, Metric, RunLogLine, State};
-use crate::config::Problem;
 use crate::config::spec::{GrantsSpec, JsonObject};
+use crate::config::{InputSpec, Problem};
 
 /// A request does not wait longer for the engine. Dry runs take the longest: up
 /// to a minute and their share of compilation.
@@ -285,6 +285,8 @@ pub enum Command {
         /// Absent for what needs none, such as a log parser.
         node: Option<String>,
         config: JsonObject,
+        /// What a command plugin is handed.
+        input: Option<InputSpec>,
         timeout: Option<Duration>,
         actor: Actor,
         reply: Reply<DryRunReport>,

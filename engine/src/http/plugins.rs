@@ -16,6 +16,7 @@ use super::lifecycle::QuarantineView;
 use super::objects::Items;
 use super::state::ConfigHandle;
 use crate::check::outcome::Digest;
+use crate::config::InputSpec;
 use crate::config::spec::{GrantsSpec, JsonObject, Spec};
 use crate::config::units::Span;
 use crate::pipeline::quarantine::Quarantine;
@@ -493,6 +494,9 @@ pub struct DryRun {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub config: JsonObject,
+    /// What a command plugin is handed; without templates.
+    #[serde(default)]
+    pub input: Option<InputSpec>,
     /// At most 60s; 5s where absent.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
@@ -522,6 +526,7 @@ pub async fn dry_run(
             plugin,
             node: wanted.node,
             config: wanted.config,
+            input: wanted.input,
             timeout: wanted.timeout.map(|timeout| timeout.0),
             actor,
             reply,

@@ -101,6 +101,7 @@ impl World {
             node: node(name),
             plugin: digest("p"),
             config: "{}".into(),
+            input: None,
             grants: Arc::default(),
             limits: RunLimits {
                 memory: 1 << 20,

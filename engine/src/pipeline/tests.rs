@@ -150,6 +150,7 @@ impl World {
             node: Arc::new(node(node_name)),
             plugin: Digest("p".into()),
             config: "{}".into(),
+            input: None,
             grants: Arc::default(),
             limits: RunLimits {
                 memory: 1 << 20,

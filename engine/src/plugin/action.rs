@@ -12,13 +12,14 @@ use super::kind::Kind;
 use super::log::clip;
 use super::probe::{MAX_TEXT, NodeArg, config_fault, denied_fault, lines, millis, one_line};
 use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
+use super::secrets::Redactor;
 use crate::check::outcome::{
     ActionFailure, ActionJob, ActionOutcome, ActionReport, Fault, FaultKind,
 };
 use crate::clock::Timestamp;
 
 /// Bytes of the summary's share.
-const MAX_SUMMARY: usize = 4 << 10;
+pub(super) const MAX_SUMMARY: usize = 4 << 10;
 
 /// `action.context`.
 #[derive(ComponentType, Lower)]
@@ -64,9 +65,13 @@ impl Inner {
     /// Runs an action to its end.
     pub async fn run_action(&self, job: ActionJob) -> ActionOutcome {
         let started = self.shared.clock.now();
-        let verdict = match self.plugin(&job.plugin, Kind::Action) {
-            Ok(loaded) => self.act(&loaded, &job, started.micros()).await,
+        let verdict = match self.program(&job.plugin, Kind::Action) {
             Err(fault) => Err(ActionFailure::Fault(fault)),
+            Ok(Some(program)) => self.act_by_program(&program, &job).await,
+            Ok(None) => match self.plugin(&job.plugin, Kind::Action) {
+                Ok(loaded) => self.act(&loaded, &job, started.micros()).await,
+                Err(fault) => Err(ActionFailure::Fault(fault)),
+            },
         };
         ActionOutcome {
             id: job.id,
@@ -156,20 +161,27 @@ impl Inner {
             _ => None,
         };
         loaded.cost.add(busy, &mut data, fault);
-        let redactor = data.redactor;
-        if redactor.is_empty() {
-            return verdict;
-        }
-        match verdict {
-            Ok(report) => Ok(ActionReport {
-                summary: redactor.text(report.summary),
-                details: redactor.text(report.details),
-            }),
-            Err(ActionFailure::Failed(text)) => Err(ActionFailure::Failed(redactor.text(text))),
-            Err(ActionFailure::Fault(fault)) => Err(ActionFailure::Fault(Fault {
-                text: redactor.text(fault.text),
-                ..fault
-            })),
-        }
+        redacted(&data.redactor, verdict)
+    }
+}
+
+/// A verdict without the secrets that its run used.
+pub(super) fn redacted(
+    redactor: &Redactor,
+    verdict: Result<ActionReport, ActionFailure>,
+) -> Result<ActionReport, ActionFailure> {
+    if redactor.is_empty() {
+        return verdict;
+    }
+    match verdict {
+        Ok(report) => Ok(ActionReport {
+            summary: redactor.text(report.summary),
+            details: redactor.text(report.details),
+        }),
+        Err(ActionFailure::Failed(text)) => Err(ActionFailure::Failed(redactor.text(text))),
+        Err(ActionFailure::Fault(fault)) => Err(ActionFailure::Fault(Fault {
+            text: redactor.text(fault.text),
+            ..fault
+        })),
     }
 }

@@ -10,8 +10,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use wasmtime::Engine;
 use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
 
 use super::compile::compatibility;
 use super::digest;
@@ -54,11 +54,11 @@ impl Files {
 
     /// Native code from the cache; absent where there is none or where it does
     /// not load (it is compiled again then).
-    pub fn cached(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+    pub fn cached<T>(&self, engine: &Engine, digest: &Digest, load: Load<T>) -> Option<T> {
         let path = self.code_path(engine, digest);
         let bytes = read_own_file(&path).ok()?;
-        match deserialize(engine, &bytes) {
-            Ok(component) => Some(component),
+        match load(engine, &bytes) {
+            Ok(code) => Some(code),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cached code does not load, compiling again");
                 None
@@ -130,6 +130,21 @@ impl Files {
 /// The first characters of a digest, for people.
 pub(super) fn short(digest: &Digest) -> &str {
     digest.0.get(..12).unwrap_or(&digest.0)
+}
+
+/// Makes native code runnable.
+pub(super) type Load<T> = fn(&Engine, &[u8]) -> Result<T, String>;
+
+/// Native code of a core module as this engine compiled it.
+#[expect(
+    unsafe_code,
+    reason = "native code can only be loaded so; as below, for modules"
+)]
+pub(super) fn deserialize_module(engine: &Engine, code: &[u8]) -> Result<Module, String> {
+    // SAFETY: the bytes come from our own compiler child over its pipe, or from
+    // a file of this user in a folder that only this user can write, named by
+    // the compatibility hash of this engine.
+    unsafe { Module::deserialize(engine, code) }.map_err(|error| format!("{error:#}"))
 }
 
 /// Native code as this engine compiled it.

@@ -10,13 +10,14 @@ use utoipa::ToSchema;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use super::bindings::bellwether::plugin as interfaces;
-use super::cache::{Files, deserialize, short};
-use super::compile::Compiler;
+use super::cache::{Files, Load, deserialize, deserialize_module, short};
+use super::compile::{Compiler, Form};
 use super::cost::{Cost, Costs};
 use super::digest;
 use super::engine::WasmEngine;
 use super::kind::{self, Exports, Kind};
 use super::manifest::Manifest;
+use super::program::{self, Program};
 use super::run::RunData;
 use crate::check::outcome::Digest;
 
@@ -35,7 +36,7 @@ pub struct Installed {
     pub digest: Digest,
     pub kind: Kind,
     pub manifest: Arc<Manifest>,
-    /// Bytes of the component.
+    /// Bytes of the component or module.
     pub size: u64,
     /// Milliseconds of compilation; 0 where the compiled code was cached.
     pub compile_ms: u64,
@@ -44,7 +45,7 @@ pub struct Installed {
 /// Why a plugin is not taken. The texts are for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstallError {
-    /// The file is no component that this engine could run.
+    /// The file is nothing that this engine could run.
     #[error("{0}")]
     Refused(String),
     /// It does not say what it is: `describe` failed or its manifest is wrong.
@@ -55,7 +56,7 @@ pub enum InstallError {
     Engine(String),
 }
 
-/// A compiled and linked plugin.
+/// A compiled and linked plugin with an interface of the contract.
 pub(super) struct Loaded {
     pub installed: Installed,
     pub pre: InstancePre<RunData>,
@@ -65,22 +66,63 @@ pub(super) struct Loaded {
     pub cost: Arc<Cost>,
 }
 
+/// A compiled and linked command plugin.
+pub(super) struct LoadedProgram {
+    pub installed: Installed,
+    pub program: Program,
+    pub cost: Arc<Cost>,
+}
+
+/// Something in the catalogue.
+#[derive(Clone)]
+pub(super) enum Entry {
+    Plugin(Arc<Loaded>),
+    Program(Arc<LoadedProgram>),
+}
+
+impl Entry {
+    pub fn installed(&self) -> &Installed {
+        match self {
+            Entry::Plugin(loaded) => &loaded.installed,
+            Entry::Program(loaded) => &loaded.installed,
+        }
+    }
+}
+
+/// Compiled code with everything it imports.
+pub(super) enum Linked {
+    Plugin {
+        pre: InstancePre<RunData>,
+        exports: Exports,
+        uses_wasi: bool,
+    },
+    Program(Program),
+}
+
+impl Linked {
+    fn kind(&self) -> Kind {
+        match self {
+            Linked::Plugin { exports, .. } => exports.kind,
+            Linked::Program(_) => Kind::Command,
+        }
+    }
+}
+
 /// Everything that is loaded, and the means to load more.
 pub(super) struct Catalogue {
     pub wasm: WasmEngine,
     linker: Linker<RunData>,
+    module_linker: wasmtime::Linker<RunData>,
     compiler: Compiler,
     files: Files,
     pub costs: Costs,
-    loaded: RwLock<HashMap<Digest, Arc<Loaded>>>,
+    loaded: RwLock<HashMap<Digest, Entry>>,
 }
 
-/// A component on its way into the catalogue.
+/// A plugin on its way into the catalogue.
 pub(super) struct Candidate {
     pub digest: Digest,
-    pub pre: InstancePre<RunData>,
-    pub exports: Exports,
-    uses_wasi: bool,
+    pub linked: Linked,
     size: u64,
     compile: Option<Duration>,
     code: Option<Vec<u8>>,
@@ -88,11 +130,13 @@ pub(super) struct Candidate {
 
 impl Catalogue {
     pub fn new(wasm: WasmEngine, compiler: Compiler, files: Files) -> Result<Self, String> {
-        let linker =
-            linker(&wasm).map_err(|error| format!("the host interfaces do not link: {error:#}"))?;
+        let unlinked = |error| format!("the host interfaces do not link: {error:#}");
+        let module_linker = program::linker(&wasm.engine).map_err(unlinked)?;
+        let linker = linker(&wasm).map_err(unlinked)?;
         Ok(Self {
             wasm,
             linker,
+            module_linker,
             compiler,
             files,
             costs: Costs::default(),
@@ -101,8 +145,30 @@ impl Catalogue {
     }
 
     /// A loaded plugin.
-    pub fn get(&self, digest: &Digest) -> Option<Arc<Loaded>> {
-        self.loaded.read().get(digest).map(Arc::clone)
+    pub fn get(&self, digest: &Digest) -> Option<Entry> {
+        self.loaded.read().get(digest).cloned()
+    }
+
+    /// Names a program, which cannot say its name itself; what it is then.
+    pub fn name_program(&self, digest: &Digest, name: &str) -> Option<Installed> {
+        let mut loaded = self.loaded.write();
+        let Some(Entry::Program(known)) = loaded.get(digest) else {
+            return None;
+        };
+        let installed = Installed {
+            manifest: Arc::new(Manifest {
+                name: name.to_owned(),
+                ..(*known.installed.manifest).clone()
+            }),
+            ..known.installed.clone()
+        };
+        let named = LoadedProgram {
+            installed: installed.clone(),
+            program: known.program.clone(),
+            cost: Arc::clone(&known.cost),
+        };
+        loaded.insert(digest.clone(), Entry::Program(Arc::new(named)));
+        Some(installed)
     }
 
     /// Every loaded plugin.
@@ -111,7 +177,7 @@ impl Catalogue {
             .loaded
             .read()
             .values()
-            .map(|loaded| loaded.installed.clone())
+            .map(|entry| entry.installed().clone())
             .collect();
         all.sort_by(|a, b| (&a.manifest.name, &a.digest).cmp(&(&b.manifest.name, &b.digest)));
         all
@@ -128,46 +194,76 @@ impl Catalogue {
         bytes: &[u8],
         phase: &(dyn Fn(InstallPhase) + Send + Sync),
     ) -> Result<Candidate, InstallError> {
-        super::compile::check_header(bytes, self.compiler.max_size())
+        let form = super::compile::check_header(bytes, self.compiler.max_size())
             .map_err(InstallError::Refused)?;
         let digest = digest::of(bytes);
         phase(InstallPhase::Received);
-        let engine = &self.wasm.engine;
         let started = Instant::now();
-        let (component, code) = match self.files.cached(engine, &digest) {
-            Some(component) => (component, None),
-            None => {
-                phase(InstallPhase::Compiling);
-                let code = self
-                    .compiler
-                    .compile(engine, bytes)
-                    .await
-                    .map_err(InstallError::Refused)?;
-                let component = deserialize(engine, &code)
-                    .map_err(|error| InstallError::Refused(pool_error(&error)))?;
-                (component, Some(code))
+        let (linked, code) = match form {
+            Form::Component => {
+                let (component, code) = self.native(bytes, &digest, deserialize, phase).await?;
+                (self.link_component(&component), code)
+            }
+            Form::Module => {
+                let (module, code) = self
+                    .native(bytes, &digest, deserialize_module, phase)
+                    .await?;
+                let linked = Program::module(&self.module_linker, &module);
+                (linked.map(Linked::Program), code)
             }
         };
-        let compile = code.is_some().then(|| started.elapsed());
-        let exports = kind::exports(engine, &component).map_err(InstallError::Refused)?;
-        kind::check_imports(engine, &component).map_err(InstallError::Refused)?;
+        Ok(Candidate {
+            digest,
+            linked: linked.map_err(InstallError::Refused)?,
+            size: bytes.len() as u64,
+            compile: code.is_some().then(|| started.elapsed()),
+            code,
+        })
+    }
+
+    /// Native code from the cache, or from the compiler and with the bytes to be
+    /// cached.
+    async fn native<T>(
+        &self,
+        bytes: &[u8],
+        digest: &Digest,
+        load: Load<T>,
+        phase: &(dyn Fn(InstallPhase) + Send + Sync),
+    ) -> Result<(T, Option<Vec<u8>>), InstallError> {
+        let engine = &self.wasm.engine;
+        if let Some(cached) = self.files.cached(engine, digest, load) {
+            return Ok((cached, None));
+        }
+        phase(InstallPhase::Compiling);
+        let code = self
+            .compiler
+            .compile(engine, bytes)
+            .await
+            .map_err(InstallError::Refused)?;
+        let loaded =
+            load(engine, &code).map_err(|error| InstallError::Refused(pool_error(&error)))?;
+        Ok((loaded, Some(code)))
+    }
+
+    fn link_component(&self, component: &Component) -> Result<Linked, String> {
+        let engine = &self.wasm.engine;
+        let exports = kind::exports(engine, component)?;
+        kind::check_imports(engine, component)?;
+        let pre = self.link(component).map_err(|error| {
+            format!("imports something that this version of the engine does not have: {error:#}")
+        })?;
+        if exports.kind == Kind::Command {
+            let program = Program::component(engine, component, pre, exports);
+            return Ok(Linked::Program(program));
+        }
         let uses_wasi = component
             .component_type()
             .imports(engine)
             .any(|(name, _)| name.starts_with("wasi:"));
-        let pre = self.link(&component).map_err(|error| {
-            InstallError::Refused(format!(
-                "imports something that this version of the engine does not have: {error:#}"
-            ))
-        })?;
-        Ok(Candidate {
-            digest,
+        Ok(Linked::Plugin {
             pre,
             exports,
             uses_wasi,
-            size: bytes.len() as u64,
-            compile,
-            code,
         })
     }
 
@@ -196,19 +292,31 @@ impl Catalogue {
         }
         let installed = Installed {
             digest: digest.clone(),
-            kind: candidate.exports.kind,
+            kind: candidate.linked.kind(),
             manifest: Arc::new(manifest),
             size: candidate.size,
             compile_ms: candidate.compile.map_or(0, |time| time.as_millis() as u64),
         };
-        let loaded = Loaded {
-            installed: installed.clone(),
-            pre: candidate.pre,
-            exports: candidate.exports,
-            uses_wasi: candidate.uses_wasi,
-            cost: self.costs.of(&digest),
+        let cost = self.costs.of(&digest);
+        let entry = match candidate.linked {
+            Linked::Plugin {
+                pre,
+                exports,
+                uses_wasi,
+            } => Entry::Plugin(Arc::new(Loaded {
+                installed: installed.clone(),
+                pre,
+                exports,
+                uses_wasi,
+                cost,
+            })),
+            Linked::Program(program) => Entry::Program(Arc::new(LoadedProgram {
+                installed: installed.clone(),
+                program,
+                cost,
+            })),
         };
-        self.loaded.write().insert(digest, Arc::new(loaded));
+        self.loaded.write().insert(digest, entry);
         Ok(installed)
     }
 
@@ -250,8 +358,8 @@ fn linker(wasm: &WasmEngine) -> wasmtime::Result<Linker<RunData>> {
 /// The pool's refusal carries the number that was exceeded.
 fn pool_error(error: &str) -> String {
     if error.contains("exceeds") || error.contains("limit") {
-        format!("the component is too big for the engine's pool: {error}")
+        format!("the plugin is too big for the engine's pool: {error}")
     } else {
-        format!("the compiled component does not load: {error}")
+        format!("the compiled plugin does not load: {error}")
     }
 }

@@ -55,8 +55,16 @@ pub(super) fn compatibility(engine: &Engine) -> u64 {
     hasher.finish()
 }
 
+/// The two forms of WebAssembly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Component,
+    /// A core module.
+    Module,
+}
+
 /// Looks at size and header, before a child is started.
-pub(super) fn check_header(bytes: &[u8], max_size: u64) -> Result<(), String> {
+pub(super) fn check_header(bytes: &[u8], max_size: u64) -> Result<Form, String> {
     if bytes.len() as u64 > max_size {
         return Err(format!(
             "too large: {} bytes, the limit is {max_size} (engine.max_plugin_size)",
@@ -68,10 +76,10 @@ pub(super) fn check_header(bytes: &[u8], max_size: u64) -> Result<(), String> {
     }
     match bytes.get(4..8) {
         None => Err("truncated: the file ends within its header".into()),
-        Some([0x0d, 0, 1, 0]) => Ok(()),
-        Some([1, 0, 0, 0]) => Err("a core module, expected a component; `wasm-tools component new` or `plugins/build.sh` turns one into the other".into()),
+        Some([0x0d, 0, 1, 0]) => Ok(Form::Component),
+        Some([1, 0, 0, 0]) => Ok(Form::Module),
         Some(version) => Err(format!(
-            "expected a component (header 0d 00 01 00), found version {}",
+            "expected a component (header 0d 00 01 00) or a WASI program (01 00 00 00), found version {}",
             hex::encode(version)
         )),
     }
@@ -183,7 +191,7 @@ impl Compiler {
     }
 }
 
-/// The child's main function: component on standard input, framed answer on
+/// The child's main function: component or module on standard input, framed answer on
 /// standard output.
 pub fn compile_child_main() -> ExitCode {
     let cpu_seconds = std::env::args()
@@ -234,18 +242,20 @@ fn compile_stdin() -> Result<Vec<u8>, String> {
     std::io::stdin()
         .lock()
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("the component does not arrive: {error}"))?;
+        .map_err(|error| format!("the plugin does not arrive: {error}"))?;
     let engine = WasmEngine::compiler()?;
     let mut payload = compatibility(&engine).to_be_bytes().to_vec();
-    let code = engine
-        .precompile_component(&bytes)
-        .map_err(|error| explain(&format!("{error:#}")))?;
+    let (what, code) = match check_header(&bytes, u64::MAX)? {
+        Form::Component => ("component", engine.precompile_component(&bytes)),
+        Form::Module => ("module", engine.precompile_module(&bytes)),
+    };
+    let code = code.map_err(|error| explain(what, &format!("{error:#}")))?;
     payload.extend_from_slice(&code);
     Ok(payload)
 }
 
 /// wasmtime's words, with a plain beginning where the cause is common.
-fn explain(error: &str) -> String {
+fn explain(what: &str, error: &str) -> String {
     if error.contains("unexpected end")
         || error.contains("unexpected-end")
         || error.contains("out of bounds")
@@ -254,7 +264,7 @@ fn explain(error: &str) -> String {
     } else if error.contains("exceeds") || error.contains("too many") || error.contains("limit") {
         format!("beyond a limit of the engine: {error}")
     } else {
-        format!("not a valid component: {error}")
+        format!("not a valid {what}: {error}")
     }
 }
 
@@ -265,12 +275,12 @@ mod tests {
     #[test]
     fn headers() {
         let component = b"\0asm\x0d\0\x01\0";
-        assert_eq!(check_header(component, 8), Ok(()));
-        let cases: [(&[u8], &str); 6] = [
+        assert_eq!(check_header(component, 8), Ok(Form::Component));
+        assert_eq!(check_header(b"\0asm\x01\0\0\0", 8), Ok(Form::Module));
+        let cases: [(&[u8], &str); 5] = [
             (b"", "not WebAssembly"),
             (b"#!/bin/sh", "not WebAssembly"),
             (b"\0asm\x0d", "truncated"),
-            (b"\0asm\x01\0\0\0", "a core module"),
             (b"\0asm\x0c\0\x01\0", "found version 0c000100"),
             (b"\0asm\x0d\0\x01\0 ", "too large: 9 bytes, the limit is 8"),
         ];

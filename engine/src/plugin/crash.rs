@@ -15,13 +15,14 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use utoipa::ToSchema;
 
-use super::catalogue::Loaded;
+use super::catalogue::Installed;
 use super::host::Shared;
 use super::secrets::{self, Redactor};
 use crate::check::outcome::{
     Cause, Digest, Fault, Job, JobSpec, NodeInfo, PluginState, RunLimits, SeriesId, StateEntry,
 };
 use crate::clock::Timestamp;
+use crate::config::input::InputSpec;
 use crate::config::spec::GrantsSpec;
 
 /// Crashes of one version that are kept: at most one in this time.
@@ -49,6 +50,9 @@ pub struct CrashRequest {
     /// The check's configuration, templates filled in.
     #[schema(value_type = Object)]
     pub config: Value,
+    /// What a command plugin was to be handed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputSpec>,
     pub attempt: u32,
     /// Bound of each wait.
     pub timeout_ms: u64,
@@ -79,11 +83,22 @@ pub struct CrashState {
 }
 
 impl CrashRequest {
-    fn new(loaded: &Loaded, job: &Job, at: Timestamp, fault: &Fault, redactor: &Redactor) -> Self {
+    fn new(
+        installed: &Installed,
+        job: &Job,
+        at: Timestamp,
+        fault: &Fault,
+        redactor: &Redactor,
+    ) -> Self {
         let spec = &*job.spec;
         let text = |text: &str| redactor.text(text.to_owned());
         let mut config = serde_json::from_str(&spec.config).unwrap_or(Value::Null);
         redact(&mut config, redactor);
+        let input = spec.input.as_deref().and_then(|input| {
+            let mut value = serde_json::to_value(input).ok()?;
+            redact(&mut value, redactor);
+            serde_json::from_value(value).ok()
+        });
         let state = job.state.0.iter().map(|(key, entry)| {
             let kept = CrashState {
                 value: STANDARD.encode(redactor.bytes(&entry.value)),
@@ -92,8 +107,8 @@ impl CrashRequest {
             (text(key), kept)
         });
         Self {
-            plugin: loaded.installed.manifest.name.clone(),
-            version: loaded.installed.manifest.version.clone(),
+            plugin: installed.manifest.name.clone(),
+            version: installed.manifest.version.clone(),
             digest: spec.plugin.clone(),
             at,
             fault: Fault {
@@ -112,6 +127,7 @@ impl CrashRequest {
                     .collect(),
             },
             config,
+            input,
             attempt: job.attempt,
             timeout_ms: u64::try_from(spec.limits.timeout.as_millis()).unwrap_or(u64::MAX),
             memory: spec.limits.memory,
@@ -153,6 +169,7 @@ impl CrashRequest {
             }),
             plugin: digest,
             config: self.config.to_string().into(),
+            input: self.input.clone().map(Arc::new),
             grants: Arc::new(self.grants.clone()),
             limits: RunLimits {
                 memory: self.memory,
@@ -227,7 +244,7 @@ impl Crashes {
     pub(super) async fn keep(
         &self,
         shared: &Shared,
-        loaded: &Loaded,
+        installed: &Installed,
         job: &Job,
         at: Timestamp,
         fault: &Fault,
@@ -245,7 +262,7 @@ impl Crashes {
                 redactor.add(&value);
             }
         }
-        let request = CrashRequest::new(loaded, job, at, fault, &redactor);
+        let request = CrashRequest::new(installed, job, at, fault, &redactor);
         if let Some(request) = request.bounded() {
             self.waiting.lock().queue.push_back(request);
             self.arrived.notify_one();
@@ -272,6 +289,7 @@ mod tests {
                 labels: BTreeMap::new(),
             },
             config: serde_json::json!({"a": 1}),
+            input: None,
             attempt: 2,
             timeout_ms: 1_500,
             memory: 1 << 20,

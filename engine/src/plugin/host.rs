@@ -14,7 +14,10 @@ use wasmtime::Store;
 
 use super::blocking::Blocking;
 use super::cache::{Files, short};
-use super::catalogue::{Candidate, Catalogue, InstallError, InstallPhase, Installed, Loaded};
+use super::catalogue::{
+    Candidate, Catalogue, Entry, InstallError, InstallPhase, Installed, Linked, Loaded,
+    LoadedProgram,
+};
 use super::compile::{Compiler, CompilerConfig};
 use super::crash::Crashes;
 use super::egress::Egress;
@@ -22,6 +25,7 @@ use super::engine::WasmEngine;
 use super::guests::Guests;
 use super::kind::Kind;
 use super::manifest::Manifest;
+use super::program::{Program, manifest};
 use super::quarantine::Gate;
 use super::resolve::{self, Resolve};
 use super::run::{End, HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, new_store};
@@ -222,8 +226,8 @@ impl Host {
     /// # Errors
     /// Why it is not there or does not load.
     pub async fn load(&self, digest: &Digest) -> Result<Installed, InstallError> {
-        if let Some(loaded) = self.inner.catalogue.get(digest) {
-            return Ok(loaded.installed.clone());
+        if let Some(known) = self.inner.catalogue.get(digest) {
+            return Ok(known.installed().clone());
         }
         let (inner, digest) = (Arc::clone(&self.inner), digest.clone());
         let load = async move {
@@ -246,7 +250,14 @@ impl Host {
         self.inner
             .catalogue
             .get(digest)
-            .map(|loaded| loaded.installed.clone())
+            .map(|known| known.installed().clone())
+    }
+
+    /// Gives a command plugin, which has no manifest, the name it is kept under;
+    /// its programs see it as their own. Other plugins have a name.
+    pub fn named(&self, installed: Installed, name: &str) -> Installed {
+        let named = self.inner.catalogue.name_program(&installed.digest, name);
+        named.unwrap_or(installed)
     }
 
     /// What each loaded plugin cost.
@@ -357,8 +368,8 @@ impl Inner {
         bytes: &[u8],
         phase: &(dyn Fn(InstallPhase) + Send + Sync),
     ) -> Result<Installed, InstallError> {
-        if let Some(loaded) = self.catalogue.get(&super::digest::of(bytes)) {
-            return Ok(loaded.installed.clone());
+        if let Some(known) = self.catalogue.get(&super::digest::of(bytes)) {
+            return Ok(known.installed().clone());
         }
         let candidate = self.catalogue.prepare(bytes, phase).await?;
         phase(InstallPhase::Describing);
@@ -371,6 +382,11 @@ impl Inner {
 
     async fn describe(&self, candidate: &Candidate) -> Result<Manifest, String> {
         use super::bindings::bellwether::plugin::types::Manifest as Raw;
+        let (pre, exports) = match &candidate.linked {
+            Linked::Plugin { pre, exports, .. }
+            | Linked::Program(Program::Component { pre, exports, .. }) => (pre, exports),
+            Linked::Program(Program::Module(_)) => return Ok(manifest(&candidate.digest)),
+        };
         let setup = RunSetup {
             timeout: DESCRIBE_TIMEOUT,
             length: DESCRIBE_TIMEOUT,
@@ -383,15 +399,19 @@ impl Inner {
         };
         let mut store = new_store(&self.catalogue.wasm.engine, &self.shared, setup);
         let describing = async {
-            let instance = candidate.pre.instantiate_async(&mut store).await?;
-            super::types::check(&candidate.exports, &instance, &mut store)?;
-            let describe = instance
-                .get_typed_func::<(), (Raw,)>(&mut store, candidate.exports.function(0)?)?;
-            describe.call_async(&mut store, ()).await
+            let instance = pre.instantiate_async(&mut store).await?;
+            super::types::check(exports, &instance, &mut store)?;
+            if exports.kind == Kind::Command {
+                return Ok(None);
+            }
+            let describe =
+                instance.get_typed_func::<(), (Raw,)>(&mut store, exports.function(0)?)?;
+            describe.call_async(&mut store, ()).await.map(Some)
         };
         // WASI's waits know no deadline of ours.
         match bounded(describing, DESCRIBE_TIMEOUT).await {
-            Ok((raw,)) => Manifest::check(raw),
+            Ok(Some((raw,))) => Manifest::check(raw),
+            Ok(None) => Ok(manifest(&candidate.digest)),
             Err(error) => Err(match classify(&error, store.data()) {
                 End::Fault(fault) => fault.text,
                 End::Target(phase) => format!("timed out in {}", super::run::phase_name(phase)),
@@ -402,24 +422,33 @@ impl Inner {
     /// A loaded plugin of a kind, or the fault that says what is wrong.
     pub fn plugin(&self, digest: &Digest, kind: Kind) -> Result<Arc<Loaded>, Fault> {
         self.shared.gate.admit(digest, kind, &*self.shared.clock)?;
-        let loaded = self.catalogue.get(digest).ok_or_else(|| {
-            Fault::new(
-                FaultKind::Plugin,
-                format!("the plugin {} is not loaded", short(digest)),
-            )
-        })?;
-        if loaded.exports.kind != kind {
-            return Err(Fault::new(
-                FaultKind::Plugin,
-                format!(
-                    "expected a {}, found that {} is a {}",
-                    kind.as_str(),
-                    loaded.installed.manifest.name,
-                    loaded.exports.kind.as_str()
-                ),
-            ));
+        let found = match self.catalogue.get(digest) {
+            None => format!("the plugin {} is not loaded", short(digest)),
+            Some(Entry::Plugin(loaded)) if loaded.exports.kind == kind => return Ok(loaded),
+            Some(entry) => format!(
+                "expected a {}, found that {} is a {}",
+                kind.as_str(),
+                entry.installed().manifest.name,
+                entry.installed().kind.as_str()
+            ),
+        };
+        Err(Fault::new(FaultKind::Plugin, found))
+    }
+
+    /// A loaded command plugin that may run in a role; absent for plugins of
+    /// other kinds.
+    pub fn program(
+        &self,
+        digest: &Digest,
+        role: Kind,
+    ) -> Result<Option<Arc<LoadedProgram>>, Fault> {
+        match self.catalogue.get(digest) {
+            Some(Entry::Program(loaded)) => {
+                self.shared.gate.admit(digest, role, &*self.shared.clock)?;
+                Ok(Some(loaded))
+            }
+            _ => Ok(None),
         }
-        Ok(loaded)
     }
 
     /// A store under a run's limits.

@@ -16,11 +16,13 @@ pub enum Kind {
     LogParser,
     Action,
     Notifier,
+    /// A plain WASI program; its role comes from where it is referenced.
+    Command,
 }
 
 impl Kind {
-    /// All kinds.
-    pub const ALL: [Kind; 4] = [Kind::Probe, Kind::LogParser, Kind::Action, Kind::Notifier];
+    /// The kinds with an interface of the contract.
+    const CONTRACT: [Kind; 4] = [Kind::Probe, Kind::LogParser, Kind::Action, Kind::Notifier];
 
     /// The word used in API and texts.
     pub fn as_str(self) -> &'static str {
@@ -29,16 +31,18 @@ impl Kind {
             Kind::LogParser => "log-parser",
             Kind::Action => "action",
             Kind::Notifier => "notifier",
+            Kind::Command => "command",
         }
     }
 
-    /// Functions of the exported interface, `describe` first.
+    /// Functions of the exported interface, `describe` first where there is one.
     pub(super) fn functions(self) -> &'static [&'static str] {
         match self {
             Kind::Probe => &["describe", "check"],
             Kind::LogParser => &["describe", "configure", "parse", "flush"],
             Kind::Action => &["describe", "run"],
             Kind::Notifier => &["describe", "notify"],
+            Kind::Command => &["run"],
         }
     }
 }
@@ -89,10 +93,15 @@ pub(super) fn exports(engine: &Engine, component: &Component) -> Result<Exports,
 fn detect<'a>(names: impl Iterator<Item = &'a str>) -> Result<(Kind, String), String> {
     let mut found = Vec::new();
     let mut others = Vec::new();
+    let mut program = None;
     for name in names {
+        if is_run(name) {
+            program = Some(name);
+            continue;
+        }
         match interface(name, "bellwether:plugin/") {
             Some((interface, version)) => {
-                let kind = Kind::ALL
+                let kind = Kind::CONTRACT
                     .into_iter()
                     .find(|kind| kind.as_str() == interface);
                 match kind {
@@ -105,12 +114,13 @@ fn detect<'a>(names: impl Iterator<Item = &'a str>) -> Result<(Kind, String), St
             None => others.push(name),
         }
     }
-    let expected = "expected exactly one export of bellwether:plugin/probe@0.1, log-parser@0.1, action@0.1 or notifier@0.1";
-    match found.as_slice() {
-        [_] => Ok(found.remove(0)),
-        [] if others.is_empty() => Err(format!("{expected}, found no exports")),
-        [] => Err(format!("{expected}, found {}", others.join(", "))),
-        several => Err(format!(
+    let expected = "expected exactly one export of bellwether:plugin/probe@0.1, log-parser@0.1, action@0.1 or notifier@0.1, or of wasi:cli/run@0.2";
+    match (found.as_slice(), program) {
+        ([_], _) => Ok(found.remove(0)),
+        ([], Some(name)) => Ok((Kind::Command, name.to_owned())),
+        ([], None) if others.is_empty() => Err(format!("{expected}, found no exports")),
+        ([], None) => Err(format!("{expected}, found {}", others.join(", "))),
+        (several, _) => Err(format!(
             "{expected}, found {}",
             several
                 .iter()
@@ -119,6 +129,12 @@ fn detect<'a>(names: impl Iterator<Item = &'a str>) -> Result<(Kind, String), St
                 .join(" and ")
         )),
     }
+}
+
+/// True for the export of a WASI 0.2 program.
+fn is_run(name: &str) -> bool {
+    name.strip_prefix("wasi:cli/run@")
+        .is_some_and(|version| is_patch_of(version, "0.2."))
 }
 
 /// Refuses what the engine does not have, by name.
@@ -169,6 +185,17 @@ mod tests {
             detect(&["bellwether:plugin/probe@0.1.7", "other:thing/x@1.0.0"]).unwrap(),
             (Kind::Probe, "bellwether:plugin/probe@0.1.7".into())
         );
+        assert_eq!(
+            detect(&["wasi:cli/run@0.2.3"]).unwrap(),
+            (Kind::Command, "wasi:cli/run@0.2.3".into())
+        );
+        assert_eq!(
+            detect(&["wasi:cli/run@0.2.3", "bellwether:plugin/action@0.1.0"])
+                .unwrap()
+                .0,
+            Kind::Action
+        );
+        detect(&["wasi:cli/run@0.3.0"]).unwrap_err();
         let error = detect(&[]).unwrap_err();
         assert!(error.ends_with("found no exports"), "{error}");
         let error = detect(&["bellwether:plugin/probe@0.2.0"]).unwrap_err();

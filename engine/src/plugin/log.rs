@@ -41,6 +41,12 @@ impl RunLog {
             .map(|line| clip(&line.message, 1_000))
     }
 
+    /// All lines as one text.
+    pub fn text(&self) -> String {
+        let lines: Vec<&str> = self.lines.iter().map(|line| &*line.message).collect();
+        lines.join("\n")
+    }
+
     /// The lines, and a last one that counts what was dropped.
     pub fn finish(mut self, redactor: &Redactor) -> Vec<RunLogLine> {
         if !redactor.is_empty() {

@@ -4,6 +4,8 @@
 //! - `compile` runs the compiler in a child process, `cache` keeps its code.
 //! - `run` holds what one run is made of and how its end is read: the line
 //!   between a target that is down and a fault.
+//! - `program` and its neighbours run command plugins: WASI programs without a
+//!   manifest, in the role in which they are referenced.
 //! - one file per interface of the contract; every connection of a guest goes
 //!   through `egress::connect`.
 
@@ -36,9 +38,15 @@ mod net_icmp;
 mod net_tcp;
 mod net_udp;
 pub mod notifier;
+pub mod output;
 pub mod parser;
 mod probe;
 mod procfs;
+mod program;
+mod program_action;
+mod program_check;
+mod program_input;
+mod program_lines;
 mod quarantine;
 pub mod resolve;
 mod run;

@@ -15,6 +15,7 @@ use super::host::{Host, Inner};
 use super::kind::Kind;
 use super::log::clip;
 use super::probe::{MAX_FAULT, config_fault};
+use super::program_lines::ProgramLines;
 use super::run::{End, PARSER_HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, phase_name};
 use crate::check::outcome::{Digest, Fault, FaultKind, LogLevel, LogRecord, RunLimits};
 use crate::clock::Timestamp;
@@ -27,7 +28,7 @@ const RECYCLE_BATCHES: u64 = 1_000;
 const RECYCLE_BYTES: u64 = 64 << 20;
 /// Records of one batch beyond its lines (a line may make several).
 const MAX_RECORDS_PER_LINE: usize = 16;
-const MAX_FIELDS: usize = 256;
+pub(super) const MAX_FIELDS: usize = 256;
 
 /// `log-parser.batch`.
 #[derive(ComponentType, Lower)]
@@ -41,6 +42,12 @@ pub(super) struct BatchArg<'a> {
 
 type Answer = (Result<Records, ParseError>,);
 
+/// A guest that parses.
+enum Guest {
+    Component(Box<Running>),
+    Program(ProgramLines),
+}
+
 struct Running {
     store: Store<RunData>,
     instance: Instance,
@@ -53,7 +60,7 @@ struct Running {
 pub struct ParserInstance {
     /// Behind a lock only so that the instance can be shared between threads: a
     /// guest is not.
-    running: parking_lot::Mutex<Option<Running>>,
+    running: parking_lot::Mutex<Option<Guest>>,
     guests: Guests,
     batches: u64,
     bytes: u64,
@@ -67,6 +74,20 @@ impl Inner {
         config: &str,
         limits: RunLimits,
     ) -> Result<ParserInstance, Fault> {
+        if let Some(loaded) = self.program(digest, Kind::LogParser)? {
+            // A wrong configuration is told now and not with the first line.
+            super::program::given(&loaded, config, 0)?;
+            return Ok(self.parser(Guest::Program(ProgramLines {
+                loaded,
+                engine: self.catalogue.wasm.engine.clone(),
+                shared: Arc::clone(&self.shared),
+                config: config.into(),
+                limits: RunLimits {
+                    memory: limits.memory.min(self.catalogue.wasm.max_memory),
+                    ..limits
+                },
+            })));
+        }
         let loaded = self.plugin(digest, Kind::LogParser)?;
         let mut store = self.store(RunSetup {
             timeout: limits.timeout,
@@ -98,13 +119,16 @@ impl Inner {
             loaded,
             limits,
         };
-        let guests = self.shared.guests.clone();
-        Ok(ParserInstance {
-            running: parking_lot::Mutex::new(Some(running)),
-            guests,
+        Ok(self.parser(Guest::Component(Box::new(running))))
+    }
+
+    fn parser(&self, guest: Guest) -> ParserInstance {
+        ParserInstance {
+            running: parking_lot::Mutex::new(Some(guest)),
+            guests: self.shared.guests.clone(),
             batches: 0,
             bytes: 0,
-        })
+        }
     }
 }
 
@@ -225,6 +249,17 @@ fn dead() -> Fault {
         FaultKind::Engine,
         "the parser instance has ended; make a new one",
     )
+}
+
+impl Guest {
+    async fn call(&mut self, call: Call) -> Result<Parsed, Fault> {
+        match (self, call) {
+            (Guest::Component(running), call) => running.call(call).await,
+            (Guest::Program(program), Call::Parse(batch)) => program.parse(&batch).await,
+            // A program holds nothing back.
+            (Guest::Program(_), Call::Flush(_)) => Ok(Parsed::default()),
+        }
+    }
 }
 
 impl Running {

@@ -17,7 +17,8 @@ use super::manifest::{Manifest, is_metric_name};
 use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
 use super::secrets::Redactor;
 use crate::check::outcome::{
-    Digest, Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLogLine, State, StateEntry,
+    Digest, Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLimits, RunLogLine, State,
+    StateEntry,
 };
 use crate::clock::Timestamp;
 use crate::pipeline::quarantine::is_crash;
@@ -67,23 +68,28 @@ pub(super) struct RequestArg<'a> {
 pub(super) type CheckResult = (Result<WitReport, ProbeError>,);
 
 /// A run's verdict and what it leaves beside it.
-struct Ended {
-    verdict: Result<Report, Fault>,
-    state_writes: Vec<(String, Option<StateEntry>)>,
-    log: Vec<RunLogLine>,
+pub(super) struct Ended {
+    pub verdict: Result<Report, Fault>,
+    pub state_writes: Vec<(String, Option<StateEntry>)>,
+    pub log: Vec<RunLogLine>,
 }
 
 impl Inner {
     /// Runs a check to its end.
     pub async fn run_probe(&self, job: Job) -> Outcome {
         let started = self.shared.clock.now();
-        let ended = match self.plugin(&job.spec.plugin, Kind::Probe) {
-            Ok(loaded) => self.check(&loaded, &job, started.micros()).await,
-            Err(fault) => Ended {
-                verdict: Err(fault),
-                state_writes: Vec::new(),
-                log: Vec::new(),
+        let refused = |fault| Ended {
+            verdict: Err(fault),
+            state_writes: Vec::new(),
+            log: Vec::new(),
+        };
+        let ended = match self.program(&job.spec.plugin, Kind::Probe) {
+            Ok(Some(program)) => self.check_program(&program, &job, started).await,
+            Ok(None) => match self.plugin(&job.spec.plugin, Kind::Probe) {
+                Ok(loaded) => self.check(&loaded, &job, started.micros()).await,
+                Err(fault) => refused(fault),
             },
+            Err(fault) => refused(fault),
         };
         let Ended {
             verdict,
@@ -118,6 +124,18 @@ impl Inner {
 
     /// What wasmtime alone takes, for the benchmark.
     pub async fn bare_runs(&self, digest: &Digest, runs: usize) -> wasmtime::Result<Vec<Duration>> {
+        if let Ok(Some(loaded)) = self.program(digest, Kind::Probe) {
+            let limits = RunLimits {
+                memory: u64::MAX,
+                timeout: Duration::from_secs(5),
+            };
+            let data = || {
+                let setup = super::program::setup(&limits, Arc::default());
+                self.store(setup).into_data()
+            };
+            let engine = &self.catalogue.wasm.engine;
+            return loaded.program.bare_runs(runs, engine, data).await;
+        }
         let Ok(loaded) = self.plugin(digest, Kind::Probe) else {
             return Ok(Vec::new());
         };
@@ -226,7 +244,7 @@ impl Inner {
         {
             let (crashes, at) = (&self.shared.crashes, Timestamp(now));
             crashes
-                .keep(&self.shared, loaded, job, at, fault, redactor)
+                .keep(&self.shared, &loaded.installed, job, at, fault, redactor)
                 .await;
         }
         Ended {
@@ -248,7 +266,7 @@ pub(super) fn millis(duration: Duration) -> u32 {
 }
 
 /// The engine's own judgement of a target that never answered.
-fn timed_out(phase: &str) -> Report {
+pub(super) fn timed_out(phase: &str) -> Report {
     Report {
         state: State::Critical,
         summary: format!("timed out in {phase}"),
@@ -286,7 +304,10 @@ pub(super) fn denied_fault(what: &str) -> Fault {
     )
 }
 
-fn redacted(redactor: &Redactor, verdict: Result<Report, Fault>) -> Result<Report, Fault> {
+pub(super) fn redacted(
+    redactor: &Redactor,
+    verdict: Result<Report, Fault>,
+) -> Result<Report, Fault> {
     match verdict {
         Ok(report) => Ok(Report {
             summary: redactor.text(report.summary),

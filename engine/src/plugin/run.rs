@@ -349,7 +349,7 @@ pub(super) fn new_store(engine: &Engine, shared: &Arc<Shared>, setup: RunSetup) 
 
 /// Time between the deadline and the end of waits that are not ours: the epoch
 /// callback ends a computing guest before that, so what is left then waits.
-const GRACE: Duration = Duration::from_millis(20);
+pub(super) const GRACE: Duration = Duration::from_millis(20);
 
 /// Bounds a run whose guest may wait in WASI, which knows no deadline of ours.
 pub(super) async fn bounded<T>(

@@ -18,8 +18,13 @@ pub(super) fn check(
     instance: &Instance,
     store: &mut Store<RunData>,
 ) -> wasmtime::Result<()> {
-    instance.get_typed_func::<(), (Manifest,)>(&mut *store, exports.function(0)?)?;
+    if exports.kind != Kind::Command {
+        instance.get_typed_func::<(), (Manifest,)>(&mut *store, exports.function(0)?)?;
+    }
     match exports.kind {
+        Kind::Command => {
+            instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, exports.function(0)?)?;
+        }
         Kind::Probe => {
             instance.get_typed_func::<(RequestArg<'_>,), CheckResult>(
                 &mut *store,

@@ -1,6 +1,7 @@
-//! WASI 0.2 with nothing inherited: clocks and random numbers work, output goes
-//! to the run's log, there are no files and no environment, and sockets pass
-//! the same egress check as `net`.
+//! WASI with nothing inherited: clocks and random numbers work, there are no
+//! files, and sockets (of WASI 0.2; preview 1 has none) pass the same egress
+//! check as `net`. What a component prints goes to the run's log; a program has
+//! the arguments, the variables and the standard input that it was given.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -12,6 +13,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::sockets::SocketAddrUse;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -25,17 +28,40 @@ const MAX_OUTPUT: usize = 16 << 10;
 /// Most random bytes of one call.
 const MAX_RANDOM: u64 = 1 << 20;
 
-/// What a guest printed.
-#[derive(Clone, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
+/// The beginning of what a guest printed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub bytes: Vec<u8>,
+    /// Bytes beyond those kept.
+    pub dropped: u64,
+}
+
+/// An output stream of a guest.
+#[derive(Clone)]
+struct Printed {
+    kept: Arc<Mutex<Kept>>,
+    most: usize,
+}
 
 impl Printed {
+    fn new(most: usize) -> Self {
+        Self {
+            kept: Arc::default(),
+            most,
+        }
+    }
+
     /// What does not fit is taken and dropped: a guest must not hang on its own
     /// noise.
     fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock();
-        let room = MAX_OUTPUT - kept.len();
-        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let mut kept = self.kept.lock();
+        let room = bytes.len().min(self.most - kept.bytes.len());
+        kept.bytes.extend_from_slice(&bytes[..room]);
+        kept.dropped += (bytes.len() - room) as u64;
+    }
+
+    fn take(&self) -> Kept {
+        std::mem::take(&mut *self.kept.lock())
     }
 }
 
@@ -94,20 +120,84 @@ impl StdoutStream for Printed {
     }
 }
 
-struct Wasi {
-    ctx: WasiCtx,
+/// What a program is given, beside its run's grants.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    /// Its name first.
+    pub args: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub stdin: Bytes,
+    /// Bytes of standard output kept; of standard error it is as for every guest.
+    pub stdout: usize,
+}
+
+struct Streams {
     stdout: Printed,
     stderr: Printed,
+}
+
+struct Preview2 {
+    ctx: WasiCtx,
+    streams: Streams,
     /// Set when a socket was allowed.
     used_socket: Arc<AtomicBool>,
 }
 
+struct Preview1 {
+    ctx: WasiP1Ctx,
+    streams: Streams,
+}
+
 /// WASI of a run, built when the guest first uses it.
 #[derive(Default)]
-pub(super) struct LazyWasi(Option<Box<Wasi>>);
+pub(super) struct LazyWasi {
+    given: Option<Box<Given>>,
+    p2: Option<Box<Preview2>>,
+    p1: Option<Box<Preview1>>,
+}
 
-fn build(grants: Arc<NetGrants>, egress: Egress) -> Box<Wasi> {
-    let (stdout, stderr) = (Printed::default(), Printed::default());
+impl LazyWasi {
+    /// Of a program that gets this.
+    pub fn of(given: Given) -> Self {
+        Self {
+            given: Some(Box::new(given)),
+            ..Self::default()
+        }
+    }
+
+    fn streams(&self) -> Option<&Streams> {
+        let p1 = self.p1.as_ref().map(|wasi| &wasi.streams);
+        p1.or(self.p2.as_ref().map(|wasi| &wasi.streams))
+    }
+}
+
+/// A context without files and sockets.
+fn builder(given: Option<Box<Given>>) -> (WasiCtxBuilder, Streams) {
+    let mut builder = WasiCtxBuilder::new();
+    let mut most = MAX_OUTPUT;
+    if let Some(given) = given {
+        most = given.stdout;
+        builder
+            .args(&given.args)
+            .envs(&given.env)
+            .stdin(MemoryInputPipe::new(given.stdin));
+    }
+    let streams = Streams {
+        stdout: Printed::new(most),
+        stderr: Printed::new(MAX_OUTPUT),
+    };
+    builder
+        .stdout(streams.stdout.clone())
+        .stderr(streams.stderr.clone())
+        .max_random_size(MAX_RANDOM)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    (builder, streams)
+}
+
+fn preview2(given: Option<Box<Given>>, grants: Arc<NetGrants>, egress: Egress) -> Box<Preview2> {
+    let (mut builder, streams) = builder(given);
     let used_socket = Arc::new(AtomicBool::new(false));
     let used = Arc::clone(&used_socket);
     let check = move |address: SocketAddr, usage| {
@@ -128,19 +218,14 @@ fn build(grants: Arc<NetGrants>, egress: Egress) -> Box<Wasi> {
         }
         Box::pin(std::future::ready(allowed)) as Pin<Box<dyn Future<Output = bool> + Send + Sync>>
     };
-    let ctx = WasiCtxBuilder::new()
-        .stdout(stdout.clone())
-        .stderr(stderr.clone())
-        .max_random_size(MAX_RANDOM)
+    let ctx = builder
         .allow_tcp(true)
         .allow_udp(true)
-        .allow_ip_name_lookup(false)
         .socket_addr_check(check)
         .build();
-    Box::new(Wasi {
+    Box::new(Preview2 {
         ctx,
-        stdout,
-        stderr,
+        streams,
         used_socket,
     })
 }
@@ -150,7 +235,7 @@ impl RunData {
     pub(super) fn has_socket(&self) -> bool {
         let socket = self
             .wasi
-            .0
+            .p2
             .as_ref()
             .is_some_and(|wasi| wasi.used_socket.load(Ordering::Relaxed));
         socket || self.http.was_used()
@@ -158,32 +243,56 @@ impl RunData {
 
     /// Moves what the guest printed into the run's log.
     pub(super) fn collect_output(&mut self) {
+        let (stdout, stderr) = self.take_output();
+        self.log_lines("info", &stdout);
+        self.log_lines("warning", &stderr);
+    }
+
+    /// Standard output and standard error so far. Requests that were denied go
+    /// to the run's log.
+    pub(super) fn take_output(&mut self) -> (Kept, Kept) {
         for denial in self.http.denials() {
             self.log.push("warning", &format!("denied: {denial}"));
         }
-        let Some(wasi) = self.wasi.0.take() else {
-            return;
-        };
-        for (level, printed) in [("info", &wasi.stdout), ("warning", &wasi.stderr)] {
-            let bytes = std::mem::take(&mut *printed.0.lock());
-            for line in String::from_utf8_lossy(&bytes)
-                .lines()
-                .filter(|line| !line.is_empty())
-            {
-                self.log.push(level, line);
-            }
+        self.wasi
+            .streams()
+            .map_or_else(Default::default, |streams| {
+                (streams.stdout.take(), streams.stderr.take())
+            })
+    }
+
+    /// Writes the lines of an output into the run's log.
+    pub(super) fn log_lines(&mut self, level: &str, printed: &Kept) {
+        for line in String::from_utf8_lossy(&printed.bytes)
+            .lines()
+            .filter(|line| !line.is_empty())
+        {
+            self.log.push(level, line);
         }
+    }
+
+    /// WASI preview 1 of a program.
+    pub(super) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        let given = &mut self.wasi.given;
+        let wasi = self.wasi.p1.get_or_insert_with(|| {
+            let (mut builder, streams) = builder(given.take());
+            Box::new(Preview1 {
+                ctx: builder.build_p1(),
+                streams,
+            })
+        });
+        &mut wasi.ctx
     }
 }
 
 impl WasiView for RunData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let grants = self.net_grants();
-        let shared = &self.shared;
+        let (shared, given) = (&self.shared, &mut self.wasi.given);
         let wasi = self
             .wasi
-            .0
-            .get_or_insert_with(|| build(grants, shared.egress()));
+            .p2
+            .get_or_insert_with(|| preview2(given.take(), grants, shared.egress()));
         WasiCtxView {
             ctx: &mut wasi.ctx,
             table: &mut self.table,

@@ -1,6 +1,7 @@
 //! The whole engine: configuration in, checks, alerts, mails and repairs out,
 //! over real sockets and files.
 
+mod commands;
 mod crash;
 mod hostile;
 mod lifecycle;
@@ -15,3 +16,6 @@ mod api;
 #[path = "../support/smtp.rs"]
 #[expect(dead_code, reason = "others use the rest of it")]
 mod smtp;
+#[path = "../support/wat.rs"]
+#[expect(dead_code, reason = "others use the rest of it")]
+mod wat;

@@ -22,7 +22,7 @@ fn limits(ms: u64) -> RunLimits {
     }
 }
 
-fn action(plugin: &Digest, config: serde_json::Value) -> ActionJob {
+pub fn action(plugin: &Digest, config: serde_json::Value) -> ActionJob {
     ActionJob {
         id: 7,
         remediation: "restart".into(),
@@ -465,7 +465,7 @@ async fn what_a_parser_does_wrong_is_a_fault() {
     );
 }
 
-fn notification(plugin: &Digest, config: serde_json::Value) -> NotifyJob {
+pub fn notification(plugin: &Digest, config: serde_json::Value) -> NotifyJob {
     NotifyJob {
         plugin: plugin.clone(),
         kind: NotificationKind::RepairFailed,

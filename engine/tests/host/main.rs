@@ -1,5 +1,6 @@
 //! The plugin host against real components and real servers on loopback.
 
+mod commands;
 mod datagrams;
 mod egress;
 mod faults;
@@ -8,3 +9,6 @@ mod kinds;
 mod machine;
 mod support;
 mod wasi_http;
+
+#[path = "../support/wat.rs"]
+mod wat;

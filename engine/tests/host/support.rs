@@ -11,6 +11,7 @@ use bellwether::check::outcome::{
     Cause, Digest, Fault, Job, JobSpec, NodeInfo, Outcome, PluginState, Report, RunLimits, SeriesId,
 };
 use bellwether::clock::{SystemClock, Timestamp};
+use bellwether::config::InputSpec;
 use bellwether::config::spec::GrantsSpec;
 use bellwether::plugin::resolve::{Resolve, Resolving};
 use bellwether::plugin::{CompilerConfig, Host, HostConfig, Settings};
@@ -103,6 +104,7 @@ pub fn job(plugin: &Digest, config: serde_json::Value) -> JobBuilder {
             }),
             plugin: plugin.clone(),
             config: config.to_string().into(),
+            input: None,
             grants: Arc::default(),
             limits: RunLimits {
                 memory: 64 << 20,
@@ -135,6 +137,11 @@ impl JobBuilder {
 
     pub fn memory(mut self, bytes: u64) -> Self {
         self.0.limits.memory = bytes;
+        self
+    }
+
+    pub fn input(mut self, input: InputSpec) -> Self {
+        self.0.input = Some(Arc::new(input));
         self
     }
 

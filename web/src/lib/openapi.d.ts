@@ -1206,6 +1206,7 @@ export interface components {
              *     `check`.
              */
             config?: Record<string, never>;
+            input?: components["schemas"]["InputSpec"] | null;
             /** @description True holds the schedule. */
             paused?: boolean;
         };
@@ -1385,6 +1386,7 @@ export interface components {
             /** @description Where to run it; absent for what needs no node. */
             node?: string | null;
             config?: Record<string, never>;
+            input?: components["schemas"]["InputSpec"] | null;
             /** @description At most 60s; 5s where absent. */
             timeout?: string | null;
         };
@@ -1543,6 +1545,43 @@ export interface components {
              */
             state: boolean;
         };
+        /** @description A request whose answer's body is the input. */
+        HttpInput: {
+            /** @description `http` or `https`. */
+            url: string;
+            method?: string;
+            headers?: {
+                [key: string]: string;
+            };
+            /** @description Headers whose value the engine fills in from a secret. */
+            secret_headers?: {
+                [key: string]: components["schemas"]["SecretHeaderSpec"];
+            };
+            body?: string | null;
+            /** @description False accepts any certificate. */
+            verify_tls?: boolean;
+            /**
+             * Format: int32
+             * @description Redirects to follow; the last answer is the input.
+             */
+            max_redirects?: number;
+            /** @description Hands over the status line and the headers, too, before the body. */
+            head?: boolean;
+        };
+        /**
+         * @description One of `http`, `tcp` and `text`. Texts inside are templates over `node` and
+         *     `check`.
+         */
+        InputSpec: {
+            /** @description The body of an HTTP answer. */
+            http: components["schemas"]["HttpInput"];
+        } | {
+            /** @description What a server says over TCP. */
+            tcp: components["schemas"]["TcpInput"];
+        } | {
+            /** @description This text. */
+            text: string;
+        };
         /** @description An object of the configuration. */
         Item_CheckSpec: {
             spec: {
@@ -1573,6 +1612,7 @@ export interface components {
                  *     `check`.
                  */
                 config?: Record<string, never>;
+                input?: components["schemas"]["InputSpec"] | null;
                 /** @description True holds the schedule. */
                 paused?: boolean;
             };
@@ -1816,6 +1856,7 @@ export interface components {
                      *     `check`.
                      */
                     config?: Record<string, never>;
+                    input?: components["schemas"]["InputSpec"] | null;
                     /** @description True holds the schedule. */
                     paused?: boolean;
                 };
@@ -2553,6 +2594,11 @@ export interface components {
             /** @description The next five, in µs. */
             next_runs: number[];
         };
+        /** @description A header's value: `prefix` and behind it a secret. */
+        SecretHeaderSpec: {
+            secret: string;
+            prefix?: string;
+        };
         /** @description A stretch of time in one state. */
         Segment: {
             /** Format: int64 */
@@ -2674,6 +2720,21 @@ export interface components {
             firing?: number | null;
             /** @description Objects that refer to it, as `rule homepage-down`. */
             used_by?: string[];
+        };
+        /** @description An exchange over TCP. */
+        TcpInput: {
+            /** @description Name or address; the node's where absent. */
+            host?: string;
+            /** Format: int32 */
+            port: number;
+            /** @description Sent first. */
+            send?: string | null;
+            /** @description Reading ends behind this text; absent: when the server closes. */
+            until?: string | null;
+            /** @description Speaks TLS from the first byte. */
+            tls?: boolean;
+            /** @description False accepts any certificate. */
+            verify_tls?: boolean;
         };
         /** @description What happened. */
         TimelineEvent: {

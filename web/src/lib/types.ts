@@ -111,6 +111,8 @@ export interface CheckSpec {
   retry_every?: string;
   limits?: { memory?: string };
   config?: JsonObject;
+  /** What the engine fetches for a command plugin. */
+  input?: JsonObject;
   paused?: boolean;
 }
 export interface RuleSpec {

@@ -64,6 +64,7 @@ impl Validator<'_> {
                 );
             }
             self.check_config(&path, check, &plugin, &nodes);
+            self.check_input(&path, check, &plugin, &nodes);
             let Some(schedule) = schedule else { continue };
             let def = CheckDef {
                 spec: Arc::new(check.clone()),
@@ -189,6 +190,46 @@ impl Validator<'_> {
                 memory.0
             }
             None => DEFAULT_MEMORY.min(greatest.0),
+        }
+    }
+
+    /// As for the configuration: every node fills in the templates, the first
+    /// one's result is looked at.
+    fn check_input(
+        &mut self,
+        path: &str,
+        check: &CheckSpec,
+        plugin: &PluginFacts,
+        nodes: &[Arc<NodeInfo>],
+    ) {
+        let Some(input) = &check.input else { return };
+        let path = format!("{path}.input");
+        if plugin.kind != PluginKind::Command {
+            let message = format!(
+                "expected input beside a plugin of kind command only, found {:?} of kind {}, which asks its target itself",
+                check.plugin,
+                plugin.kind.as_str()
+            );
+            self.problems.push(Problem::new(path, message).on_key());
+            return;
+        }
+        let secrets = self.spec.secrets.keys().map(String::as_str);
+        for secret in input.secrets() {
+            let path = format!("{path}.http.secret_headers");
+            self.reference(&path, "secret", secret, secrets.clone());
+        }
+        let renderer = Renderer::new(&check.name, &plugin.name);
+        for (i, node) in nodes.iter().enumerate() {
+            match input.render(&renderer, node) {
+                Ok(input) if i == 0 => self.problems.extend(input.problems(&path)),
+                Ok(_) => {}
+                Err((inner, message)) => {
+                    return self.wrong(
+                        format!("{path}.{inner}"),
+                        format!("{message} (for the node {:?})", node.name),
+                    );
+                }
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
+use self::plugins::UploadName;
 use super::Core;
 use crate::check::outcome::{Cause, SeriesId};
 use crate::check::runner::Message;
@@ -64,11 +65,12 @@ impl Core {
             Command::Install {
                 upload,
                 name,
+                file_name,
                 bytes,
                 signature,
                 actor,
-                ..
             } => {
+                let name = UploadName { name, file_name };
                 self.install(upload, name, bytes, signature, actor).await;
             }
             Command::Grant {
@@ -115,11 +117,12 @@ impl Core {
                 plugin,
                 node,
                 config,
+                input,
                 timeout,
                 reply,
                 ..
             } => {
-                let _ = reply.send(self.dry_run(plugin, node, config, timeout).await);
+                let _ = reply.send(self.dry_run(plugin, node, config, input, timeout).await);
             }
             Command::TestRule {
                 when,

@@ -15,21 +15,57 @@ use crate::check::outcome::{Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, Se
 use crate::config::model::DEFAULT_MEMORY;
 use crate::config::spec::{GrantsSpec, JsonObject};
 use crate::config::templates::Renderer;
-use crate::config::{PluginLookup, Problem};
+use crate::config::{InputSpec, PluginKind, PluginLookup, Problem};
 use crate::http::commands::{
     Actor, Applied, CommandError, DryRunReport, Expect, ObjectChange, ObjectKind,
 };
 use crate::http::uploads::{Replaces, Upload, UploadPhase, UploadResult};
 use crate::pipeline::changes::Event;
-use crate::plugin::{InstallPhase, digest};
+use crate::plugin::{InstallPhase, Installed, Kind, digest};
 use crate::store::plugins::Origin;
 use crate::store::{StoreError, crashes, objects, plugins};
+
+/// What an upload is to be called.
+pub(super) struct UploadName {
+    /// As the uploader said.
+    pub name: Option<String>,
+    /// As the file was called.
+    pub file_name: Option<String>,
+}
+
+impl UploadName {
+    /// The name to keep a plugin under: as was said, else its own. A command
+    /// plugin has none of its own and takes the file's.
+    fn of(self, installed: &Installed) -> String {
+        let from_file = || {
+            let file = self.file_name.as_deref()?;
+            let file = file.rsplit(['/', '\\']).next().unwrap_or(file);
+            let stem = file.strip_suffix(".wasm").unwrap_or(file);
+            let name: String = stem
+                .chars()
+                .map(|c| match c.to_ascii_lowercase() {
+                    c @ ('a'..='z' | '0'..='9') => c,
+                    _ => '-',
+                })
+                .take(64)
+                .collect();
+            let name = name.trim_matches('-');
+            (!name.is_empty()).then(|| name.to_owned())
+        };
+        let own = || installed.manifest.name.clone();
+        match installed.kind {
+            _ if self.name.is_some() => self.name.unwrap_or_default(),
+            Kind::Command => from_file().unwrap_or_else(own),
+            _ => own(),
+        }
+    }
+}
 
 impl Core {
     pub(super) async fn install(
         self: &Arc<Self>,
         upload: String,
-        name: Option<String>,
+        name: UploadName,
         bytes: Bytes,
         signature: Option<String>,
         actor: Actor,
@@ -58,7 +94,7 @@ impl Core {
             Ok(installed) => installed,
             Err(error) => return fail(error.to_string()),
         };
-        let name = name.unwrap_or_else(|| installed.manifest.name.clone());
+        let name = name.of(&installed);
         if !crate::config::validate::is_name(&name) {
             return fail(format!(
                 "expected a name of letters, digits, '-', '_' and '.', found {name:?}"
@@ -89,6 +125,7 @@ impl Core {
                 installed.kind.as_str()
             ));
         }
+        let installed = self.host.named(installed, &name);
         let now = self.clock.now();
         let mut version = Version::new(&installed, Origin::Upload, &actor.name, now);
         let active = before.iter().find(|version| version.active);
@@ -368,6 +405,7 @@ impl Core {
         plugin: String,
         node: Option<String>,
         config: JsonObject,
+        input: Option<InputSpec>,
         timeout: Option<Duration>,
     ) -> Answer<DryRunReport> {
         let facts = self
@@ -390,7 +428,14 @@ impl Core {
                 CommandError::Invalid(vec![Problem::new(format!("config.{path}"), text)])
             })?;
         let value = serde_json::Value::Object(config);
-        let problems = crate::config::schema::check(&facts.config_schema, &value, "config");
+        let mut problems = crate::config::schema::check(&facts.config_schema, &value, "config");
+        if let Some(input) = &input {
+            problems.extend(input.problems("input"));
+            if facts.kind != PluginKind::Command {
+                let text = "expected input for plugins of kind command only";
+                problems.push(Problem::new("input", text));
+            }
+        }
         if !problems.is_empty() {
             return Err(CommandError::Invalid(problems));
         }
@@ -412,6 +457,7 @@ impl Core {
             node,
             plugin: facts.digest.clone(),
             config: value.to_string().into(),
+            input: input.map(Arc::new),
             grants: Arc::new(grants),
             limits: RunLimits {
                 memory: DEFAULT_MEMORY,

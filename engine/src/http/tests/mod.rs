@@ -124,6 +124,7 @@ fn config(nodes: usize) -> ConfigView {
         retry_every: None,
         limits: Default::default(),
         config: Default::default(),
+        input: None,
         paused: false,
     };
     let spec = Spec {
