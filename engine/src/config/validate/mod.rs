@@ -148,8 +148,10 @@ impl<'a> Validator<'a> {
             let names = self.plugins.names();
             let declared = self.spec.plugins.iter().map(|p| p.name.as_str());
             let plain = reference.split('@').next().unwrap_or(reference);
+            let known = names.iter().any(|name| name == plain);
             let near = closest(plain, names.iter().map(String::as_str).chain(declared));
-            let message = match near.is_none() && names.iter().any(|n| n == plain) {
+            let near = near.filter(|_| !known);
+            let message = match known {
                 true => format!(
                     "expected a plugin that is present, found {reference:?}; {plain} is present in other versions"
                 ),
