@@ -494,7 +494,7 @@ pub struct DryRun {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub config: JsonObject,
-    /// What a command plugin is handed; without templates.
+    /// What a command plugin is handed.
     #[serde(default)]
     pub input: Option<InputSpec>,
     /// At most 60s; 5s where absent.

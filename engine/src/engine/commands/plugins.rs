@@ -422,11 +422,14 @@ impl Core {
             .get(&node)
             .map(|def| def.info.clone())
             .ok_or_else(|| CommandError::NotFound(format!("node {node}")))?;
-        let config = Renderer::new("dry-run", &plugin)
-            .render(&config, &node)
-            .map_err(|(path, text)| {
-                CommandError::Invalid(vec![Problem::new(format!("config.{path}"), text)])
-            })?;
+        let renderer = Renderer::new("dry-run", &plugin);
+        let config = renderer.render(&config, &node).map_err(|(path, text)| {
+            CommandError::Invalid(vec![Problem::new(format!("config.{path}"), text)])
+        })?;
+        let input = input.map(|input| input.render(&renderer, &node));
+        let input = input.transpose().map_err(|(path, text)| {
+            CommandError::Invalid(vec![Problem::new(format!("input.{path}"), text)])
+        })?;
         let value = serde_json::Value::Object(config);
         let mut problems = crate::config::schema::check(&facts.config_schema, &value, "config");
         if let Some(input) = &input {
