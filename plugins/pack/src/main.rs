@@ -12,7 +12,8 @@
 //! ```
 //!
 //! A core module that imports `wasi_snapshot_preview1` (most C libraries do)
-//! gets Wasmtime's adapter, and with it imports of WASI 0.2.
+//! gets Wasmtime's adapter, and with it imports of WASI 0.2. `pack component
+//! --stub-wasi …` answers those calls inside the component instead.
 
 mod names;
 
@@ -26,6 +27,9 @@ use wasi_preview1_component_adapter_provider::{
 use wit_bindgen_core::Files;
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, decode, dummy_module};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve, WorldId, WorldItem};
+
+const USAGE: &str = "`component [--stub-wasi] CORE OUT [WIT-DIR WORLD]`, \
+    `bindings WIT-DIR WORLD FOLDER`, `world WIT-DIR… WORLD OUT` or `check FILE…`";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -41,16 +45,8 @@ fn main() -> ExitCode {
 
 fn run(words: &[&str]) -> Result<()> {
     match words {
-        ["component", core, out, described @ ..] if matches!(described.len(), 0 | 2) => {
-            let mut module = std::fs::read(core).with_context(|| format!("cannot read {core}"))?;
-            if let [folder, world] = described {
-                describe(&mut module, folder, world)
-                    .with_context(|| format!("cannot describe {core} as world {world}"))?;
-            }
-            let component =
-                component(&module).with_context(|| format!("cannot make a component of {core}"))?;
-            replace(Path::new(out), &component)
-        }
+        ["component", "--stub-wasi", rest @ ..] => pack_component(rest, &Wasi::Stub),
+        ["component", rest @ ..] => pack_component(rest, &Wasi::Adapter),
         ["bindings", wit, world, folder] => bindings(wit, world, Path::new(folder))
             .with_context(|| format!("cannot make bindings of world {world}")),
         ["world", folders @ .., world, out] if !folders.is_empty() => {
@@ -59,22 +55,45 @@ fn run(words: &[&str]) -> Result<()> {
             replace(Path::new(out), &component)
         }
         ["check", files @ ..] if !files.is_empty() => files.iter().try_for_each(|file| check(file)),
-        _ => bail!(
-            "expected `component CORE OUT [WIT-DIR WORLD]`, `bindings WIT-DIR WORLD FOLDER`, `world WIT-DIR… WORLD OUT` or `check FILE…`, found `{}`",
-            words.join(" ")
-        ),
+        _ => bail!("expected {USAGE}, found `{}`", words.join(" ")),
     }
+}
+
+/// `component`, from file to file.
+fn pack_component(words: &[&str], wasi: &Wasi) -> Result<()> {
+    let (core, out, described) = match words {
+        [core, out] => (core, out, None),
+        [core, out, folder, world] => (core, out, Some((folder, world))),
+        _ => bail!("expected {USAGE}, found `component {}`", words.join(" ")),
+    };
+    let mut module = std::fs::read(core).with_context(|| format!("cannot read {core}"))?;
+    if let Some((folder, world)) = described {
+        describe(&mut module, folder, world)
+            .with_context(|| format!("cannot describe {core} as world {world}"))?;
+    }
+    let component =
+        component(&module, wasi).with_context(|| format!("cannot make a component of {core}"))?;
+    replace(Path::new(out), &component)
+}
+
+/// Who answers a module's calls of `wasi_snapshot_preview1`.
+enum Wasi {
+    /// The engine, through WASI 0.2.
+    Adapter,
+    /// Nobody: see `stub_wasi.wat`.
+    Stub,
 }
 
 /// A validated component from a core module that carries its world's
 /// description in a custom section.
-fn component(module: &[u8]) -> Result<Vec<u8>> {
+fn component(module: &[u8], wasi: &Wasi) -> Result<Vec<u8>> {
+    let adapter = match wasi {
+        Wasi::Adapter => WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER.to_vec(),
+        Wasi::Stub => wat::parse_str(include_str!("stub_wasi.wat"))?,
+    };
     ComponentEncoder::default()
         .module(module)?
-        .adapter(
-            WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME,
-            WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-        )?
+        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, &adapter)?
         .validate(true)
         .encode()
 }
@@ -120,7 +139,7 @@ fn trapping(folders: &[&str], world: &str) -> Result<Vec<u8>> {
     let (resolve, world) = find(folders, world)?;
     let mut module = dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    component(&module)
+    component(&module, &Wasi::Adapter)
 }
 
 /// Writes a file only where it changes, and then at once: a reader never sees
@@ -232,13 +251,35 @@ mod tests {
         let (resolve, world) = find(&["../wit"], "probe-plugin").unwrap();
         let mangling = ManglingAndAbi::Legacy(LiftLowerAbi::Sync);
         let mut module = dummy_module(&resolve, world, mangling);
-        assert!(component(&module).is_err(), "it says nothing of its world");
+        assert!(
+            component(&module, &Wasi::Adapter).is_err(),
+            "it says nothing of its world"
+        );
         describe(&mut module, "../wit", "probe-plugin").unwrap();
-        let (exports, imports) = surface(&component(&module).unwrap());
+        let (exports, imports) = surface(&component(&module, &Wasi::Adapter).unwrap());
         assert_eq!(exports, ["bellwether:plugin/probe@0.1.0"]);
         // The adapter goes where nothing needs it.
         assert!(!imports.iter().any(|name| name.starts_with("wasi:")));
         assert!(describe(&mut module, "../wit", "no-such-world").is_err());
+    }
+
+    #[test]
+    fn wasi_is_answered_by_the_engine_or_inside() {
+        let text = r#"(module
+            (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "_initialize") (drop (call $random (i32.const 8) (i32.const 8)))))"#;
+        let (resolve, world) = find(&["../wit", "../testing/worlds"], "nothing").unwrap();
+        let mut module = wat::parse_str(text).unwrap();
+        let encoding = StringEncoding::UTF8;
+        wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
+        let (_, imports) = surface(&component(&module, &Wasi::Adapter).unwrap());
+        assert!(
+            imports.iter().any(|name| name.starts_with("wasi:random/")),
+            "{imports:?}"
+        );
+        let (_, imports) = surface(&component(&module, &Wasi::Stub).unwrap());
+        assert!(imports.is_empty(), "{imports:?}");
     }
 
     #[test]

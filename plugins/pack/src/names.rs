@@ -59,7 +59,7 @@ impl Reencode for Names {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{component, describe, find};
+    use crate::{Wasi, component, describe, find};
     use wit_parser::{LiftLowerAbi, ManglingAndAbi};
 
     /// Cuts exports down to the functions' names.
@@ -95,7 +95,7 @@ mod tests {
         let mut plain = plain.finish();
         assert!(plain.len() < full.len());
         describe(&mut plain, "../wit", "log-parser-plugin").unwrap();
-        component(&plain).unwrap();
+        component(&plain, &Wasi::Adapter).unwrap();
     }
 
     #[test]

@@ -47,7 +47,7 @@ PROBES = [
     ("wrong URL", "gopher://127.0.0.1/", {}, [], "FAULT"),
 ]
 # A component of megabytes takes the engine seconds to compile at every start.
-BIG = 4 << 20
+BIG = 8 << 20
 FEW = {"healthy", "status 500", "slow", "refused"}
 
 # Name, standard input, arguments, exit code.
