@@ -224,7 +224,7 @@ impl Asked<'_> {
         match (access, barred_for_names(ip)) {
             (NameAccess::ByName, None) => Ok(()),
             (NameAccess::ByName, Some(class)) => Err(Error::Denied(format!(
-                "net {shown} resolves to the {class} address {ip}, which a name never grants; write {ip} in the place of {name}, or grant \"{}\"",
+                "net {shown} resolves to the {class} address {ip}, which a name never grants; write {ip} in the place of {name}; a grant would be \"{}\"",
                 self.named(&ip.to_string())
             ))),
             _ => Err(Error::Denied(format!(
