@@ -1283,6 +1283,7 @@ export interface components {
             node: components["schemas"]["CrashNode"];
             /** @description The check's configuration, templates filled in. */
             config: Record<string, never>;
+            input?: components["schemas"]["InputSpec"] | null;
             /** Format: int32 */
             attempt: number;
             /**
@@ -1525,7 +1526,8 @@ export interface components {
         /** @description What an operator grants. */
         GrantsSpec: {
             /**
-             * @description `node`, `host:port`, `*.host:port`, `CIDR:port`, `icmp:…`, `udp:…`.
+             * @description `node`, `host:port`, `*.host:port`, `CIDR:port`, `icmp:…`, `udp:…`,
+             *     `dns:…`.
              * @default []
              */
             net: string[];
@@ -1544,6 +1546,21 @@ export interface components {
              * @default false
              */
             state: boolean;
+            /**
+             * @description Secrets whose values the plugin may read.
+             * @default []
+             */
+            read_secrets: string[];
+            /**
+             * @description Whether the plugin may see the figures of the engine's host.
+             * @default false
+             */
+            system: boolean;
+            /**
+             * @description Configured folders the plugin may read in.
+             * @default []
+             */
+            files: string[];
         };
         /** @description A request whose answer's body is the input. */
         HttpInput: {
