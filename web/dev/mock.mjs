@@ -172,6 +172,7 @@ const routes = [
   ['GET', '/plugins', ({ query }) => page(db.plugins.map(({ manifest: _, ...p }) => p), query)],
   ['GET', '/plugins/uploads/([^/]+)', ({ m }) => db.uploads.get(m[1]) ?? find([], () => false, 'upload')],
   ['GET', '/plugins/([^/]+)', ({ m }) => find(db.plugins, (p) => p.name === m[1], 'plugin')],
+  ['GET', '/plugins/([^/]+)/crashes', ({ query }) => page([], query)],
   ['PUT', '/plugins/([^/]+)/grants', ({ m, body }) => { body.net.forEach((g, i) => { if (g !== 'node' && !/:/.test(g)) throw invalid([`net[${i}]`, `expected host:port, found ${JSON.stringify(g)}`, `${g}:443`]); }); const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); p.grants = body; p.granted = body.net.length > 0; tell({ type: 'plugins', digest: p.active_digest }); return { generation: ++db.generation }; }],
   ['POST', '/plugins/([^/]+)/activate', ({ m, body }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); for (const v of p.versions) v.active = v.digest === body.digest; p.active_digest = body.digest; tell({ type: 'plugins', digest: body.digest }); return { generation: ++db.generation }; }],
   ['DELETE', '/plugins/([^/]+)', ({ m }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); if (p.used_by.length) throw new Problem(409, 'in_use', `${m[1]} is used by ${p.used_by.join(', ')}; change them first`); db.plugins.splice(db.plugins.indexOf(p), 1); }],

@@ -18,7 +18,7 @@ test('from the first start to a repaired outage', async ({ engine, mail, page, s
 
   await test.step('a plugin is uploaded, its progress is shown, its permissions are granted', async () => {
     await visit(page, 'Plugins');
-    await page.getByText('Give it a name of your own').click();
+    await page.getByText('Name and signature').click();
     await page.getByLabel('Plugin name').fill('my-http');
     // Waited for from before it begins: compiling may be quick.
     const compiling = page.getByRole('list', { name: 'Progress' }).locator('[aria-current=step]', { hasText: 'Compile in isolation' }).waitFor();
