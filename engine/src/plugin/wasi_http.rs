@@ -217,7 +217,7 @@ impl Sender {
                 .tls
                 .connect(connected.stream, &host, None, &["http/1.1"])
                 .await?;
-            Ok(Stream::Tls(stream))
+            Ok(Stream::Tls(Box::new(stream)))
         };
         let wish = options.connect_timeout;
         match self.wait(wish, progress, connecting).await? {
@@ -273,7 +273,7 @@ impl Sender {
 
 enum Stream {
     Plain(tokio::net::TcpStream),
-    Tls(tokio_rustls::client::TlsStream<tokio::net::TcpStream>),
+    Tls(Box<tokio_rustls::client::TlsStream<tokio::net::TcpStream>>),
 }
 
 /// Whether to speak TLS, and whom with.

@@ -79,7 +79,10 @@ mod tests {
         assert!(changes.must_survive_power_loss());
         f.writer.commit(&changes).await.expect("commit");
         let mut r = f.store.reader().await.expect("reader");
-        assert_eq!(list(&mut r).await.expect("list"), [held.clone()]);
+        assert_eq!(
+            list(&mut r).await.expect("list"),
+            std::slice::from_ref(&held)
+        );
         assert_eq!(get(&mut r, &digest).await.expect("get"), Some(held));
         drop(r);
         changes.quarantines.insert(digest.clone(), None);
