@@ -14,6 +14,7 @@ readonly TEMPLATES
 # Where toolchains are kept: one folder each, named by package and version.
 readonly TOOLCHAINS=${BELLWETHER_TOOLCHAINS:-$TEMPLATES/.toolchains}
 # The contract that the bindings are made from.
+# shellcheck disable=SC2034 # for the build.sh
 readonly WIT=$TEMPLATES/../wit
 
 if [[ $(basename "${BASH_SOURCE[1]}") == build.sh ]]; then

@@ -35,7 +35,7 @@ constexpr std::string_view schema = R"({
 "$schema": "https://json-schema.org/draft/2020-12/schema",
 "type": "object", "additionalProperties": false, "required": ["url"],
 "properties": {
-  "url": {"type": "string", "x-target": "url", "description": "page to ask for"},
+  "url": {"type": "string", "x-target": "url", "description": "page to ask for", "examples": ["https://example.org/"]},
   "status": {"type": "integer", "default": 200, "description": "status expected"},
   "text": {"type": "string", "default": "", "description": "text that the body must contain"},
   "warn_ms": {"type": "number", "default": 500, "description": "this slow is a warning"},

@@ -1,7 +1,8 @@
 """Runs log parsers and WASI commands without an engine, to try them.
 
     guest.py parse COMPONENT [CONFIG] < lines     records as JSON lines
-    guest.py command MODULE [ARGUMENT…] < input   exit code as the program's
+    guest.py command MODULE [NAME=VALUE…] [-- ARGUMENT…] < input
+                                                  exit code as the program's
 
 Needs the Python package wasmtime; ../test-guests.sh fetches it.
 """
@@ -91,7 +92,9 @@ def parse(path, config):
             print(json.dumps({"line": line, "unparsed": lines[line]}))
 
 
-def command(path, arguments):
+def command(path, words):
+    at = words.index("--") if "--" in words else len(words)
+    variables, arguments = words[:at], words[at + 1 :]
     engine = wasmtime.Engine()
     linker = wasmtime.Linker(engine)
     linker.define_wasi()
@@ -101,6 +104,7 @@ def command(path, arguments):
         stdin.flush()
         wasi = wasmtime.WasiConfig()
         wasi.argv = ["command", *arguments]
+        wasi.env = [variable.split("=", 1) for variable in variables]
         wasi.stdin_file = stdin.name
         wasi.inherit_stdout()
         wasi.inherit_stderr()
@@ -119,7 +123,7 @@ if __name__ == "__main__":
             parse(path, "{}")
         case ["parse", path, config]:
             parse(path, config)
-        case ["command", path, *arguments]:
-            sys.exit(command(path, arguments))
+        case ["command", path, *words]:
+            sys.exit(command(path, words))
         case _:
             sys.exit(__doc__)

@@ -28,7 +28,12 @@ const schema = {
   additionalProperties: false,
   required: ["url"],
   properties: {
-    url: { type: "string", "x-target": "url", description: "page to ask for" },
+    url: {
+      type: "string",
+      "x-target": "url",
+      description: "page to ask for",
+      examples: ["https://example.org/"],
+    },
     status: { type: "integer", default: defaults.status, description: "status expected" },
     text: { type: "string", default: defaults.text, description: "text that the body must contain" },
     warn_ms: { type: "number", default: defaults.warn_ms, description: "this slow is a warning" },

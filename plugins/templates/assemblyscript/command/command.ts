@@ -1,32 +1,31 @@
 // The same judgement as a WASI command: no bindings, only standard streams.
 //
-// The engine fetches the page (`input:` on the check) and hands the answer to
-// standard input. The program follows the monitoring-plugins convention: one
-// line `STATE - text | metrics` and an exit code from 0 (ok) to 3 (unknown).
+// The engine fetches the page (`input:` on the check), hands the body to
+// standard input and tells the rest in the environment. The program follows the
+// monitoring-plugins convention: one line `STATE - text | metrics` and an exit
+// code from 0 (ok) to 3 (unknown).
 
 // The first argument is text that the body must contain.
 const wanted = process.argv.length > 1 ? process.argv[1] : "";
-const input = readAll();
-
-// With a status line it is a whole answer, otherwise a body alone.
-let status: i32 = 200;
-let body = input;
-const blank = input.indexOf("\r\n\r\n");
-if (input.startsWith("HTTP/") && blank > 0) {
-  const space = input.indexOf(" ");
-  status = I32.parseInt(input.substr(space + 1, 3));
-  body = input.substring(blank + 4);
-}
+const status = variable("HTTP_STATUS", "200");
+const ms = variable("TIME_TOTAL_MS", "");
+const body = readAll();
 const size = String.UTF8.byteLength(body);
 
-if (status != 200) {
-  console.log(`CRITICAL - HTTP ${status}, expected 200 | size_bytes=${size}B`);
+let metrics = `size=${size}B`;
+if (ms.length > 0) metrics += ` latency=${ms}ms`;
+if (status != "200") {
+  console.log(`CRITICAL - HTTP ${status}, expected 200 | ${metrics}`);
   process.exit(2);
 } else if (!body.includes(wanted)) {
-  console.log(`CRITICAL - the body lacks "${wanted}" | size_bytes=${size}B`);
+  console.log(`CRITICAL - the body lacks "${wanted}" | ${metrics}`);
   process.exit(2);
 } else {
-  console.log(`OK - ${size} bytes as expected | size_bytes=${size}B`);
+  console.log(`OK - ${size} bytes as expected | ${metrics}`);
+}
+
+function variable(name: string, fallback: string): string {
+  return process.env.has(name) ? process.env.get(name) : fallback;
 }
 
 function readAll(): string {

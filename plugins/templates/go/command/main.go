@@ -1,8 +1,9 @@
-// A check as a WASI command: it judges the answer of a web server that the
-// engine fetched (`input:` on the check) and handed to standard input.
+// The same judgement as a WASI command: no bindings, only standard streams.
 //
-// It follows the monitoring-plugins convention: one line
-// `STATE - text | metrics` and an exit code from 0 (ok) to 3 (unknown).
+// The engine fetches the page (`input:` on the check), hands the body to
+// standard input and tells the rest in the environment. The program follows the
+// monitoring-plugins convention: one line `STATE - text | metrics` and an exit
+// code from 0 (ok) to 3 (unknown).
 package main
 
 import (
@@ -10,8 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 )
 
 type state int
@@ -33,38 +32,31 @@ func main() {
 	if len(os.Args) > 1 {
 		wanted = os.Args[1]
 	}
-	input, err := io.ReadAll(os.Stdin)
+	status, found := os.LookupEnv("HTTP_STATUS")
+	if !found {
+		status = "200"
+	}
+	body, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		fmt.Printf("%v - cannot read standard input: %v\n", unknown, err)
 		os.Exit(int(unknown))
 	}
-	result, text := judge(input, wanted)
-	fmt.Printf("%v - %s\n", result, text)
+	result, text := judge(status, body, wanted)
+	metrics := fmt.Sprintf("size=%dB", len(body))
+	if ms, found := os.LookupEnv("TIME_TOTAL_MS"); found {
+		metrics += fmt.Sprintf(" latency=%sms", ms)
+	}
+	fmt.Printf("%v - %s | %s\n", result, text, metrics)
 	os.Exit(int(result))
 }
 
 // judge is apart from main, so that tests can call it.
-func judge(input []byte, wanted string) (state, string) {
-	status, body := split(input)
-	size := len(body)
-	switch {
-	case status != 200:
-		return critical, fmt.Sprintf("HTTP %d, expected 200 | size_bytes=%dB", status, size)
-	case !bytes.Contains(body, []byte(wanted)):
-		return critical, fmt.Sprintf("the body lacks %q | size_bytes=%dB", wanted, size)
+func judge(status string, body []byte, wanted string) (state, string) {
+	if status != "200" {
+		return critical, fmt.Sprintf("HTTP %s, expected 200", status)
 	}
-	return ok, fmt.Sprintf("%d bytes as expected | size_bytes=%dB", size, size)
-}
-
-// split takes an answer apart. Without a status line it is a body alone.
-func split(input []byte) (status int, body []byte) {
-	head, body, found := bytes.Cut(input, []byte("\r\n\r\n"))
-	if !found || !bytes.HasPrefix(head, []byte("HTTP/")) {
-		return 200, input
+	if !bytes.Contains(body, []byte(wanted)) {
+		return critical, fmt.Sprintf(`the body lacks "%s"`, wanted)
 	}
-	words := strings.Fields(string(head))
-	if len(words) > 1 {
-		status, _ = strconv.Atoi(words[1])
-	}
-	return status, body
+	return ok, fmt.Sprintf("%d bytes as expected", len(body))
 }

@@ -4,17 +4,17 @@ import "testing"
 
 func TestJudge(t *testing.T) {
 	cases := []struct {
-		input, wanted string
-		state         state
+		status, body, wanted string
+		state                state
 	}{
-		{"HTTP/1.1 200 OK\r\nServer: x\r\n\r\nall is well", "well", ok},
-		{"HTTP/1.1 503 Busy\r\n\r\nall is well", "well", critical},
-		{"HTTP/1.1 200 OK\r\n\r\nall is well", "no such", critical},
-		{"all is well", "well", ok},
+		{"200", "all is well", "well", ok},
+		{"503", "all is well", "well", critical},
+		{"200", "all is well", "no such", critical},
+		{"200", "", "", ok},
 	}
 	for _, c := range cases {
-		if got, text := judge([]byte(c.input), c.wanted); got != c.state {
-			t.Errorf("judge(%q, %q) = %v (%s), want %v", c.input, c.wanted, got, text, c.state)
+		if got, text := judge(c.status, []byte(c.body), c.wanted); got != c.state {
+			t.Errorf("judge(%q, %q, %q) = %v (%s), want %v", c.status, c.body, c.wanted, got, text, c.state)
 		}
 	}
 }

@@ -29,7 +29,12 @@ impl LogParser for AppLog {
 
     fn describe() -> Manifest {
         let version = env!("CARGO_PKG_VERSION");
-        Manifest::new("app-log-rust", version, "time, level, message, key=value", SCHEMA)
+        Manifest::new(
+            "app-log-rust",
+            version,
+            "time, level, message, key=value",
+            SCHEMA,
+        )
     }
 
     fn configure(_: Config) -> Result<Self, ParseError> {
