@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod out;
 mod serve;
 mod signing;
 mod tools;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use self::out::say;
 use crate::auth::Role;
 
 /// Checks that people write, alerts that can be explained, repairs within
@@ -302,7 +304,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Backup { data, to } => tools::backup(&data.data_dir, &to).await,
         Command::Restore { data, from } => {
             crate::store::backup::restore(&from, &data.data_dir).await?;
-            println!(
+            say!(
                 "restored {} into {}",
                 from.display(),
                 data.data_dir.display()
@@ -310,7 +312,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Openapi => {
-            println!("{}", crate::http::openapi());
+            say!("{}", crate::http::openapi());
             Ok(ExitCode::SUCCESS)
         }
     }

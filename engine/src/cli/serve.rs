@@ -1,5 +1,6 @@
 //! `serve` and `demo`: the same engine, until a signal ends it.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -104,9 +105,11 @@ async fn ended(interrupt: &mut Signal, terminate: &mut Signal) {
 }
 
 fn announce(engine: &Engine) {
-    println!("Bellwether listens on {}", engine.public_url());
-    match engine.login_link() {
-        Some(link) => println!("Log in once with {}{link}", engine.public_url()),
-        None => println!("Log in at {}/login", engine.public_url()),
-    }
+    let url = engine.public_url();
+    let login = match engine.login_link() {
+        Some(link) => format!("Log in once with {url}{link}"),
+        None => format!("Log in at {url}/login"),
+    };
+    // A closed pipe does not end an engine.
+    let _ = writeln!(std::io::stdout(), "Bellwether listens on {url}\n{login}");
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
+use super::out::say;
 use crate::check::outcome::Digest;
 use crate::plugin::{digest, signing};
 
@@ -34,10 +35,10 @@ pub fn keygen(file: &Path) -> anyhow::Result<ExitCode> {
         .open(file)
         .with_context(|| format!("expected a new file for the key at {}", file.display()))?;
     writeln!(out, "{secret}")?;
-    println!("secret key: {} (keep it to yourself)", file.display());
-    println!("public key: {public}");
-    println!("for the configuration:");
-    println!("signing: {{ require: true, keys: [{{ name: NAME, public_key: \"{public}\" }}] }}");
+    say!("secret key: {} (keep it to yourself)", file.display());
+    say!("public key: {public}");
+    say!("for the configuration:");
+    say!("signing: {{ require: true, keys: [{{ name: NAME, public_key: \"{public}\" }}] }}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -51,7 +52,7 @@ pub fn sign(file: &Path, key: &Path) -> anyhow::Result<ExitCode> {
     let out = beside(file);
     std::fs::write(&out, format!("{signature}\n"))
         .with_context(|| format!("the signature cannot be written to {}", out.display()))?;
-    println!("signed sha256:{} into {}", digest.0, out.display());
+    say!("signed sha256:{} into {}", digest.0, out.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -68,6 +69,6 @@ pub fn verify(file: &Path, public_key: &str, signature: Option<&Path>) -> anyhow
             file.display()
         );
     }
-    println!("good signature of sha256:{}", digest.0);
+    say!("good signature of sha256:{}", digest.0);
     Ok(ExitCode::SUCCESS)
 }

@@ -12,6 +12,7 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 
 use super::Server;
+use super::out::{self, say};
 use crate::auth::Role;
 use crate::check::outcome::{
     Cause, Digest, Job, JobSpec, NodeInfo, Outcome, RunLimits, SeriesId, State,
@@ -114,7 +115,7 @@ pub async fn check_run(name: &str, node: Option<&str>, path: &Path) -> anyhow::R
             },
         };
         let outcome = run(&bench, spec).await;
-        print!("{}: ", info.name);
+        out::write(format_args!("{}: ", info.name));
         worst = worst.max(print(&outcome));
     }
     Ok(ExitCode::from(worst as u8))
@@ -172,7 +173,7 @@ pub async fn plugin_inspect(file: &Path) -> anyhow::Result<ExitCode> {
         .await
         .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
     let installed = bench.host.named(installed, &stem(file));
-    println!("{}", serde_json::to_string_pretty(&installed)?);
+    say!("{}", serde_json::to_string_pretty(&installed)?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -244,7 +245,7 @@ pub async fn plugin_replay(file: &Path, request: &Path) -> anyhow::Result<ExitCo
         .await
         .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
     if installed.digest != request.digest {
-        println!(
+        say!(
             "{} is not the version that crashed ({} {}, sha256:{})",
             file.display(),
             request.plugin,
@@ -252,14 +253,14 @@ pub async fn plugin_replay(file: &Path, request: &Path) -> anyhow::Result<ExitCo
             request.digest.0
         );
     }
-    println!(
+    say!(
         "recorded: FAULT ({}) - {}",
         request.fault.kind.as_str(),
         request.fault.text
     );
     let job = request.job(installed.digest, bench.clock.now());
     let outcome = bench.host.run_probe(job).await;
-    print!("now: ");
+    out::write(format_args!("now: "));
     Ok(ExitCode::from(print(&outcome) as u8))
 }
 
@@ -283,21 +284,21 @@ fn print(outcome: &Outcome) -> State {
     let took = outcome.duration().as_secs_f64() * 1000.0;
     let state = match &outcome.verdict {
         Ok(report) => {
-            println!(
+            say!(
                 "{} - {} ({took:.1} ms)",
                 report.state.as_str().to_uppercase(),
                 report.summary
             );
             if !report.details.is_empty() {
-                println!("{}", report.details);
+                say!("{}", report.details);
             }
             for metric in &report.metrics {
-                println!("  {} = {}", metric.name, metric.value);
+                say!("  {} = {}", metric.name, metric.value);
             }
             report.state
         }
         Err(fault) => {
-            println!(
+            say!(
                 "FAULT ({}) - {} ({took:.1} ms)",
                 fault.kind.as_str(),
                 fault.text
@@ -306,7 +307,7 @@ fn print(outcome: &Outcome) -> State {
         }
     };
     for line in &outcome.log {
-        println!("  log {}: {}", line.level, line.message);
+        say!("  log {}: {}", line.level, line.message);
     }
     state
 }
@@ -315,10 +316,10 @@ fn print(outcome: &Outcome) -> State {
 pub async fn plan(path: &Path) -> anyhow::Result<ExitCode> {
     let (config, _bench) = read(path).await?;
     for warning in &config.warnings {
-        println!("warning: {warning}");
+        say!("warning: {warning}");
     }
     let series: usize = config.checks.values().map(|check| check.nodes.len()).sum();
-    println!(
+    say!(
         "valid: {} nodes, {} checks ({series} series), {} rules, {} contacts, {} remediations, {} log sources",
         config.nodes.len(),
         config.checks.len(),
@@ -327,7 +328,7 @@ pub async fn plan(path: &Path) -> anyhow::Result<ExitCode> {
         config.remediations.len(),
         config.log_sources.len(),
     );
-    println!(
+    say!(
         "at most {:.0} checks in flight if every target hangs, engine.max_in_flight is {}",
         config.planned_in_flight().ceil(),
         config.spec.engine.max_in_flight
@@ -343,21 +344,21 @@ pub async fn token_create(data_dir: &Path, name: &str, role: Role) -> anyhow::Re
         crate::http::setup::create_token(writer.connection().await?, name, role, None, now).await?;
     writer.close().await?;
     store.close().await;
-    println!("{token}");
+    say!("{token}");
     Ok(ExitCode::SUCCESS)
 }
 
 /// `backup`. Reads beside a running engine.
 pub async fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<ExitCode> {
     crate::store::backup::backup_of(data_dir, to).await?;
-    println!("backed up {} into {}", data_dir.display(), to.display());
+    say!("backed up {} into {}", data_dir.display(), to.display());
     Ok(ExitCode::SUCCESS)
 }
 
 /// `rule test`.
 pub async fn rule_test(server: &Server, when: &str) -> anyhow::Result<ExitCode> {
     let body = serde_json::json!({ "when": when }).to_string();
-    println!(
+    say!(
         "{}",
         request(server, "POST", "/api/v1/rules/test", body).await?
     );
@@ -366,7 +367,7 @@ pub async fn rule_test(server: &Server, when: &str) -> anyhow::Result<ExitCode> 
 
 /// `apply`.
 pub async fn apply(server: &Server) -> anyhow::Result<ExitCode> {
-    println!(
+    say!(
         "{}",
         request(server, "POST", "/api/v1/config/reload", String::new()).await?
     );
@@ -375,10 +376,10 @@ pub async fn apply(server: &Server) -> anyhow::Result<ExitCode> {
 
 /// `export`.
 pub async fn export(server: &Server) -> anyhow::Result<ExitCode> {
-    print!(
+    out::write(format_args!(
         "{}",
         request(server, "GET", "/api/v1/config/export", String::new()).await?
-    );
+    ));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -110,7 +110,7 @@ pub fn parse_object<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, 
     })
 }
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "public_url",
     "smtp",
     "commands",
@@ -121,6 +121,7 @@ const KEYS: [&str; 17] = [
     "egress",
     "engine",
     "web",
+    "signing",
     "plugins",
     "nodes",
     "checks",

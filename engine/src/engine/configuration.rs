@@ -117,17 +117,21 @@ impl Core {
             return Ok(current.number);
         };
         let loaded = config::load(path)?;
-        file_plugins(&self.host, &self.registry, &loaded, self.clock.now()).await?;
+        // Tried on a copy: where anything is wrong the old plugins stay, too.
+        let tried = self.registry.fork();
+        tried.forget_file();
+        file_plugins(&self.host, &tried, &loaded, self.clock.now()).await?;
         let next = Generation {
             number: current.number + 1,
             file: Arc::new(loaded),
             ui: current.ui.clone(),
         };
+        let candidate = self.candidate(next.clone(), &tried)?;
+        self.load_referenced(&candidate.config).await?;
+        self.registry.take_file(&tried);
         if let Err(error) = self.list_own_plugins().await {
             return Err(vec![Problem::new("", error.to_string())]);
         }
-        let candidate = self.candidate(next.clone(), &self.registry)?;
-        self.load_referenced(&candidate.config).await?;
         let input = self.propose(candidate);
         if let Err(error) = self.recorder.submit(input).await {
             return Err(vec![Problem::new("", error.to_string())]);

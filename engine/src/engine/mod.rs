@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusRecorder;
+use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -124,7 +124,7 @@ struct Core {
     /// Serialises changes of the configuration.
     changing: tokio::sync::Mutex<configuration::Generation>,
     /// What /metrics shows.
-    metrics: PrometheusRecorder,
+    metrics: PrometheusHandle,
     tasks: TaskTracker,
     /// Ends sources of work.
     stop: CancellationToken,
@@ -273,7 +273,7 @@ impl Core {
             commands,
             uploads: self.uploads.clone(),
             events: self.events.clone(),
-            metrics: self.metrics.handle(),
+            metrics: self.metrics.clone(),
             costs: self.host.costs(),
             stop: self.stop.clone(),
         }

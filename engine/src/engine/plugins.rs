@@ -40,13 +40,10 @@ pub async fn builtin_plugins(
             continue;
         };
         let bytes = embedded.data.into_owned();
-        let installed = match host.load(&digest::of(&bytes)).await {
-            Ok(installed) => installed,
-            Err(_) => host
-                .install(bytes, |_| {})
-                .await
-                .map_err(|error| format!("built-in plugin {file}: {error}"))?,
-        };
+        let installed = host
+            .install(bytes, |_| {})
+            .await
+            .map_err(|error| format!("built-in plugin {file}: {error}"))?;
         let name = installed.manifest.name.clone();
         registry.add(
             &name,

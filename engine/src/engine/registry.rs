@@ -96,6 +96,32 @@ impl Registry {
         self.0.read().clone()
     }
 
+    /// Forgets what the configuration file named.
+    pub fn forget_file(&self) {
+        let mut all = self.0.write();
+        for versions in all.values_mut() {
+            versions.retain(|one| one.origin != Origin::File);
+            if !versions.iter().any(|one| one.active)
+                && let Some(last) = versions.last_mut()
+            {
+                last.active = true;
+            }
+        }
+        all.retain(|_, versions| !versions.is_empty());
+    }
+
+    /// Takes over what the file names from a copy on which it was tried.
+    pub fn take_file(&self, tried: &Self) {
+        self.forget_file();
+        for (name, versions) in tried.all() {
+            for one in versions {
+                if one.origin == Origin::File {
+                    self.add(&name, one);
+                }
+            }
+        }
+    }
+
     /// A copy to try a change on, before it is committed.
     pub fn fork(&self) -> Self {
         Self(RwLock::new(self.all()))

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::PrometheusBuilder;
 use parking_lot::{Mutex, RwLock};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
@@ -163,7 +162,7 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
             ui: Arc::new(ui),
         }),
         snapshot,
-        metrics: PrometheusBuilder::new().build_recorder(),
+        metrics: status::metrics(),
         tasks: tasks.clone(),
         stop: stop.clone(),
     });

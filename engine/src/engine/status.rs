@@ -1,14 +1,31 @@
 //! How the engine is: for the overview, /readyz, /metrics and the banner.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 use super::Core;
 use crate::clock::Timestamp;
 use crate::http::state::EngineStatus;
 
 const EVERY: Duration = Duration::from_secs(1);
+
+/// What the process counts. There is one for all its threads: deliveries, log
+/// files and commits count on whichever they run.
+pub fn metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::error!("another recorder of metrics was installed: /metrics stays empty");
+        }
+        handle
+    };
+    HANDLE.get_or_init(install).clone()
+}
 
 /// The status before everything is loaded.
 pub fn starting(now: Timestamp) -> EngineStatus {
@@ -73,12 +90,9 @@ fn update(core: &Core, runs: u64, over: Duration) {
             .count()
     });
     let per_second = runs as f64 / over.as_secs_f64();
-    // There is no recorder for the whole process: engines of one process have
-    // their own figures.
-    metrics::with_local_recorder(&core.metrics, || {
-        export(core, per_second, lateness, faults);
-        super::costs::export(core);
-    });
+    export(core, per_second, lateness, faults);
+    super::costs::export(core);
+    core.metrics.run_upkeep();
     core.status.send_if_modified(|status| {
         let next = EngineStatus {
             ready: reasons.is_empty(),

@@ -52,11 +52,12 @@ impl Core {
             results::each_since(&mut reader, from, take).await?;
         }
         if let Some(longest) = policy.queries.list().iter().map(|query| query.window).max() {
-            let records = logs::since(&mut reader, now - longest.min(LONGEST), RECORDS).await?;
-            let mut snapshot = self.snapshot.lock();
-            for row in records {
+            let mut snapshot = self.snapshot.lock_arc();
+            let from = now - longest.min(LONGEST);
+            logs::each_since(&mut reader, from, RECORDS, |row| {
                 snapshot.preload_log(&policy, &row.source, &row.record);
-            }
+            })
+            .await?;
         }
         Ok(())
     }

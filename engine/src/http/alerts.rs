@@ -280,7 +280,18 @@ pub async fn get(
     };
     let mut lines = timeline::of_alert(&mut reader, id, 0, TIMELINE).await?;
     if let (Some(series), Some(first)) = (alert.series, lines.first().map(|line| line.id)) {
-        let before = alert.ended_at.and(lines.last().map(|line| line.id + 1));
+        // Its mails may go on after it, and so may the series.
+        let end = lines.iter().find(|line| {
+            matches!(
+                line.entry.event,
+                TimelineEvent::AlertResolved { .. }
+                    | TimelineEvent::AlertCancelled
+                    | TimelineEvent::AlertRemoved { .. }
+            )
+        });
+        let before = alert
+            .ended_at
+            .and(end.or(lines.last()).map(|line| line.id + 1));
         let found = timeline::of_series(&mut reader, series, before, TIMELINE).await?;
         lines.extend(results_of(found, first));
         lines.sort_by_key(|line| line.id);

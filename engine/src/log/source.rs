@@ -345,8 +345,6 @@ where
     }
 
     async fn report(&self, fault: Fault) -> Result<(), Stopped> {
-        tracing::warn!(source = %self.name, fault = %fault.text, "log source");
-        metrics::counter!("bellwether_log_faults_total").increment(1);
         let source = Arc::clone(&self.name);
         (self.sink)(SourceEvent::Fault { source, fault }).await
     }

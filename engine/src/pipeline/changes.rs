@@ -492,7 +492,6 @@ pub struct ActiveSeries {
     pub check: Arc<str>,
     pub node: Arc<str>,
     pub plugin_state: Arc<PluginState>,
-    pub soft: bool,
 }
 
 /// What follows the commit.

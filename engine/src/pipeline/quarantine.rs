@@ -180,6 +180,10 @@ impl Snapshot {
     }
 
     fn crashed(&mut self, digest: &Digest, fault: &Fault, now: Timestamp, changes: &mut Changes) {
+        // Runs of a version that was left may end late: they decide nothing.
+        if !self.policy.plugins.contains_key(digest) {
+            return;
+        }
         let streak = self.quarantines.streaks.entry(digest.clone()).or_default();
         if streak.len() == CRASHES {
             streak.pop_front();

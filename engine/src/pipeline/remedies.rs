@@ -73,7 +73,9 @@ impl Snapshot {
                         .get(remediation)
                         .is_some_and(|progress| progress.runs > 0)
             })
-            .count();
+            .map(|other| other.node.as_deref())
+            .collect::<std::collections::BTreeSet<_>>()
+            .len();
         let ask = Ask {
             node: node.as_deref().map(|n| n.name.as_str()),
             selected_nodes,
@@ -106,8 +108,16 @@ impl Snapshot {
                 // Only put off: a slot may become free, and people know of the
                 // alert already.
                 let until = now + spec.cooldown.0.max(std::time::Duration::from_secs(1));
+                let last = format!("not run: {reason}");
+                let remedies = self.alerts.get(&alert_id).map(|alert| &alert.remedies);
+                let told = remedies
+                    .and_then(|remedies| remedies.get(remediation))
+                    .is_some_and(|progress| progress.last == last);
                 self.ask_again(alert_id, remediation, until, Some(&reason));
-                self.refused(alert_id, remediation, reason, now, changes);
+                // Once for the same reason: the timeline is not a clock.
+                if !told {
+                    self.refused(alert_id, remediation, reason, now, changes);
+                }
             }
             Decision::Exhausted { limit } => {
                 let reason = format!("limit {limit} is used up");
@@ -287,7 +297,8 @@ impl Snapshot {
             return;
         }
         let ended = !self.alerts.contains_key(&run.alert);
-        if approved && !ended {
+        let gone = !self.policy.remedies.contains_key(&run.remediation);
+        if approved && !ended && !gone {
             run.status = RunStatus::Running;
             self.history
                 .entry(run.remediation.clone())
@@ -304,14 +315,17 @@ impl Snapshot {
             self.action_runs.remove(&run_id);
             let reason = if ended {
                 "its alert has ended"
+            } else if gone {
+                "its remediation was removed"
             } else {
                 "a person refused it"
             };
             run.summary = format!("not run: {reason}");
+            let last = run.summary.clone();
             self.progress(&run, |progress| {
                 progress.in_flight = None;
                 progress.done = true;
-                progress.last = "refused by a person".into();
+                progress.last = last;
             });
             changes.timeline.push(TimelineEntry {
                 ts: now,
@@ -392,7 +406,7 @@ impl Snapshot {
         }
         self.save_alert(run.alert, changes);
         changes.action_runs.insert(run.id, run.clone());
-        if !ok {
+        if !ok && !envelope.is_some_and(|envelope| envelope.dry_run) {
             let reason = format!("attempt {} failed: {summary}", run.attempt);
             self.escalate(run.alert, &run.remediation, reason, now, changes);
         }

@@ -171,7 +171,6 @@ impl Snapshot {
                 check: series.check.clone(),
                 node: series.node_name.clone(),
                 plugin_state: series.plugin_state.clone(),
-                soft: series.state.is_soft(),
             })
             .collect()
     }
@@ -324,8 +323,12 @@ impl Snapshot {
                     _ => Some("the check no longer runs on this node".into()),
                 }
             }
-            AlertSource::Fault { check } => (!self.policy.checks.contains_key(check.as_str()))
-                .then(|| format!("check {check} was removed")),
+            AlertSource::Fault { check } if !self.policy.checks.contains_key(check.as_str()) => {
+                Some(format!("check {check} was removed"))
+            }
+            // `faulting` knows only series that still run.
+            AlertSource::Fault { check } => (!self.faulting.contains_key(check.as_str()))
+                .then(|| "the check no longer runs on the nodes with faults".into()),
             // Ends with its quarantine.
             AlertSource::Plugin { .. } => None,
         }

@@ -2,10 +2,12 @@
 //! on a runtime of their own.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use ipnet::IpNet;
 use parking_lot::{Mutex, RwLock};
 use rustls_pki_types::CertificateDer;
@@ -277,11 +279,17 @@ impl Host {
 
     /// Runs a check. Never fails: whatever goes wrong is in the outcome.
     pub async fn run_probe(&self, job: Job) -> Outcome {
+        let spare = job.clone();
         if self.guests.is_here() {
-            return self.inner.run_probe(job).await;
+            // A panic of the host must not take the run's end with it: the
+            // series would wait for it for ever.
+            let run = AssertUnwindSafe(self.inner.run_probe(job)).catch_unwind();
+            return match run.await {
+                Ok(outcome) => outcome,
+                Err(_) => self.inner.lost_probe(spare),
+            };
         }
         let inner = Arc::clone(&self.inner);
-        let spare = job.clone();
         let run = async move { inner.run_probe(job).await };
         match self.guests.run(run).await {
             Some(outcome) => outcome,

@@ -201,7 +201,7 @@ impl Client {
             .egress
             .connect(&self.grants, host, port, self.until, progress)
             .await?;
-        let mut timings = Timings {
+        let timings = Timings {
             resolve: connected.resolve.map(micros),
             connect: Some(micros(connected.connect)),
             tls: None,
@@ -209,14 +209,18 @@ impl Client {
             total: 0,
         };
         let outgoing = self.outgoing(checked, home, host)?;
-        let peer = connected.peer.to_string();
+        let mut seen = Seen {
+            url,
+            peer: connected.peer.to_string(),
+            timings,
+            certificate: None,
+            max_body,
+            follow,
+            started: Instant::now(),
+        };
         if url.scheme() == "http" {
             let io = connected.stream;
-            return self
-                .over_http1(
-                    io, outgoing, url, peer, timings, None, max_body, follow, progress,
-                )
-                .await;
+            return self.over_http1(io, outgoing, seen, progress).await;
         }
         progress.enter(Phase::TlsHandshake);
         let started = Instant::now();
@@ -233,33 +237,12 @@ impl Client {
             .tls
             .connect(connected.stream, host, options, &alpn)
             .await?;
-        timings.tls = Some(micros(started.elapsed()));
+        seen.timings.tls = Some(micros(started.elapsed()));
+        seen.certificate = certificate;
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-            self.over_http2(
-                stream,
-                outgoing,
-                url,
-                peer,
-                timings,
-                certificate,
-                max_body,
-                follow,
-                progress,
-            )
-            .await
+            self.over_http2(stream, outgoing, seen, progress).await
         } else {
-            self.over_http1(
-                stream,
-                outgoing,
-                url,
-                peer,
-                timings,
-                certificate,
-                max_body,
-                follow,
-                progress,
-            )
-            .await
+            self.over_http1(stream, outgoing, seen, progress).await
         }
     }
 
@@ -304,20 +287,11 @@ impl Client {
         Ok(outgoing)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the state of one exchange, used twice"
-    )]
     async fn over_http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         io: S,
         outgoing: http::Request<Full<Bytes>>,
-        url: &Url,
-        peer: String,
-        timings: Timings,
-        certificate: Option<Certificate>,
-        max_body: usize,
-        follow: bool,
+        seen: Seen<'_>,
         progress: &Progress,
     ) -> Result<Exchange, Error> {
         progress.enter(Phase::Send);
@@ -328,42 +302,15 @@ impl Client {
             .handshake(TokioIo::new(io))
             .await
             .map_err(|error| http_error(&error))?;
-        let mut connection = Driver {
-            connection: pin!(connection),
-            done: false,
-        };
-        progress.enter(Phase::FirstByte);
-        let started = Instant::now();
-        let answer = connection
-            .drive(sender.send_request(outgoing))
-            .await
-            .map_err(|error| http_error(&error))?;
-        let seen = Seen {
-            url,
-            peer,
-            timings,
-            certificate,
-            max_body,
-            follow,
-            started,
-        };
-        connection.drive(seen.read(answer, progress)).await
+        let answer = sender.send_request(outgoing);
+        seen.exchange(connection, answer, progress).await
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the state of one exchange, used twice"
-    )]
     async fn over_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         &self,
         io: S,
         mut outgoing: http::Request<Full<Bytes>>,
-        url: &Url,
-        peer: String,
-        timings: Timings,
-        certificate: Option<Certificate>,
-        max_body: usize,
-        follow: bool,
+        seen: Seen<'_>,
         progress: &Progress,
     ) -> Result<Exchange, Error> {
         progress.enter(Phase::Send);
@@ -372,8 +319,10 @@ impl Client {
         parts.scheme = Some(http::uri::Scheme::HTTPS);
         parts.authority = authority.and_then(|value| value.to_str().ok()?.parse().ok());
         parts.path_and_query = outgoing.uri().path_and_query().cloned();
-        *outgoing.uri_mut() = http::Uri::from_parts(parts)
-            .map_err(|_| Error::Invalid(format!("the address {url} cannot be sent over HTTP/2")))?;
+        *outgoing.uri_mut() = http::Uri::from_parts(parts).map_err(|_| {
+            let url = seen.url;
+            Error::Invalid(format!("the address {url} cannot be sent over HTTP/2"))
+        })?;
         let (mut sender, connection) =
             hyper::client::conn::http2::Builder::new(self.guests.clone())
                 .timer(TokioTimer::new())
@@ -381,26 +330,8 @@ impl Client {
                 .handshake(TokioIo::new(io))
                 .await
                 .map_err(|error| http_error(&error))?;
-        let mut connection = Driver {
-            connection: pin!(connection),
-            done: false,
-        };
-        progress.enter(Phase::FirstByte);
-        let started = Instant::now();
-        let answer = connection
-            .drive(sender.send_request(outgoing))
-            .await
-            .map_err(|error| http_error(&error))?;
-        let seen = Seen {
-            url,
-            peer,
-            timings,
-            certificate,
-            max_body,
-            follow,
-            started,
-        };
-        connection.drive(seen.read(answer, progress)).await
+        let answer = sender.send_request(outgoing);
+        seen.exchange(connection, answer, progress).await
     }
 }
 
@@ -417,10 +348,31 @@ struct Seen<'a> {
     certificate: Option<Certificate>,
     max_body: usize,
     follow: bool,
+    /// When the request was ready to be sent.
     started: Instant,
 }
 
 impl Seen<'_> {
+    /// Sends a request on a connection and reads its answer.
+    async fn exchange(
+        mut self,
+        connection: impl Future<Output = hyper::Result<()>>,
+        answer: impl Future<Output = hyper::Result<http::Response<Incoming>>>,
+        progress: &Progress,
+    ) -> Result<Exchange, Error> {
+        let mut connection = Driver {
+            connection: pin!(connection),
+            done: false,
+        };
+        progress.enter(Phase::FirstByte);
+        self.started = Instant::now();
+        let answer = connection
+            .drive(answer)
+            .await
+            .map_err(|error| http_error(&error))?;
+        connection.drive(self.read(answer, progress)).await
+    }
+
     async fn read(
         mut self,
         answer: http::Response<Incoming>,

@@ -4,9 +4,14 @@
 //! the remediation for an alert come before waits that end by themselves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::config::spec::EnvelopeSpec;
+
+/// Longest rate and cooldown that can be set: runs of actions are kept, and read
+/// at the start, for this long.
+pub const LONGEST_LIMIT: Duration = Duration::from_secs(31 * 86_400);
 
 /// A run that counts against the limits, whatever came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +110,6 @@ mod tests {
     use super::*;
     use crate::config::units::{Percent, Rate, Span};
     use proptest::prelude::*;
-    use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 

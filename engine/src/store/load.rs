@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{Conn, Result, action_runs, alerts, checkpoints, quarantines, series};
 use crate::check::outcome::{PluginState, SeriesId};
@@ -10,9 +9,7 @@ use crate::check::state::CheckState;
 use crate::clock::Timestamp;
 use crate::pipeline::changes::{ActionRun, Alert, Checkpoint, SeriesRow};
 use crate::pipeline::quarantine::Quarantine;
-
-/// How far back runs of actions count for the limits of an envelope.
-const RUNS_WINDOW: Duration = Duration::from_secs(24 * 3600);
+use crate::remedy::envelope::LONGEST_LIMIT;
 
 /// Everything that was stored about the present.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +50,7 @@ pub async fn snapshot_parts(conn: &mut Conn, now: Timestamp) -> Result<SnapshotP
         plugin_states: series::plugin_states(conn).await?,
         open_alerts: alerts::open(conn).await?,
         open_runs: action_runs::open(conn).await?,
-        recent_runs: action_runs::since(conn, now - RUNS_WINDOW).await?,
+        recent_runs: action_runs::since(conn, now - LONGEST_LIMIT).await?,
         checkpoints: checkpoints::list(conn, None).await?,
         quarantines: quarantines::list(conn).await?,
         last_ids: last_ids(conn).await?,

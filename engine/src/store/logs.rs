@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::{Conn, Result, StoreError, from_json};
@@ -301,18 +302,25 @@ fn level_of(code: i64) -> Result<LogLevel> {
         .ok_or_else(|| StoreError::corrupt("logs.level", code))
 }
 
-/// Records of a time range, oldest first, for windows of rules that are rebuilt
-/// at the start. At most `limit`, the newest ones.
-pub async fn since(conn: &mut Conn, from: Timestamp, limit: u32) -> Result<Vec<Row>> {
-    let rows: Vec<(i64, i64, i64, String, i64, String, String)> = sqlx::query_as(
+/// Hands every record since `from` to `each`, newest first, for windows of rules
+/// that are rebuilt at the start. At most `limit`.
+pub async fn each_since(
+    conn: &mut Conn,
+    from: Timestamp,
+    limit: u32,
+    mut each: impl FnMut(Row),
+) -> Result<()> {
+    let mut rows = sqlx::query_as::<_, (i64, i64, i64, String, i64, String, String)>(
         "SELECT id, ts, received, source, level, message, fields FROM logs WHERE ts >= ? \
          ORDER BY ts DESC, id DESC LIMIT ?",
     )
     .bind(from.0)
     .bind(i64::from(limit))
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter().rev().map(decode).collect()
+    .fetch(conn);
+    while let Some(row) = rows.try_next().await? {
+        each(decode(row)?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

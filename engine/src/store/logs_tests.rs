@@ -162,9 +162,9 @@ async fn a_long_search_ends_with_its_budget_and_goes_on() {
         }
     }
     assert_eq!((looked, rounds), (total, 3));
-    let tail = since(&mut r, Timestamp(0), 3).await.expect("since");
-    assert_eq!(
-        tail.iter().map(|row| row.id).collect::<Vec<_>>(),
-        [total - 2, total - 1, total]
-    );
+    let mut tail = Vec::new();
+    each_since(&mut r, Timestamp(0), 3, |row| tail.push(row.id))
+        .await
+        .expect("since");
+    assert_eq!(tail, [total, total - 1, total - 2]);
 }

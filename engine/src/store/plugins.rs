@@ -162,9 +162,10 @@ pub async fn activate(conn: &mut Conn, digest: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a version. Was it the active one, the newest of the others becomes
+/// Deletes a version with the crashes that were kept of it. Was it the active one, the newest of the others becomes
 /// active.
 pub async fn delete(conn: &mut Conn, digest: &Digest) -> Result<()> {
+    super::crashes::delete(conn, digest).await?;
     let row: Option<(String, bool)> =
         sqlx::query_as("DELETE FROM plugins WHERE digest = ? RETURNING name, active")
             .bind(&*digest.0)

@@ -89,7 +89,11 @@ pub async fn retain_step<I: Send + 'static>(
         (&TIMELINE, timeline),
         (&ALERTS, timeline),
         (&OUTBOX, timeline),
-        (&ACTION_RUNS, timeline),
+        // Limits of repairs count them.
+        (
+            &ACTION_RUNS,
+            timeline.min(now - crate::remedy::envelope::LONGEST_LIMIT),
+        ),
         (&AUDIT, timeline),
     ] {
         deleted += writer

@@ -81,6 +81,10 @@ async fn what_a_plugin_costs_is_counted_and_shown() {
         let line = format!("bellwether_plugin_{name}{{plugin=\"nasty\"}} ");
         assert!(metrics.contains(&line), "{line}\n{metrics}");
     }
+    // What other tasks count is there, too.
+    for name in ["bellwether_results_total", "bellwether_commit_seconds"] {
+        assert!(metrics.contains(name), "{name}\n{metrics}");
+    }
     stop(engine).await;
 }
 

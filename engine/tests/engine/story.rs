@@ -2,7 +2,6 @@
 //! mail arrives at a real SMTP server, the repair runs and is verified, the
 //! resolved mail follows in the same thread. And again across restarts.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +9,8 @@ use std::time::Duration;
 use crate::smtp::SmtpServer;
 use crate::support::{Service, World, stop, subjects, until};
 
-fn yaml(smtp: SocketAddr, service: SocketAddr, log: &Path, cooldown: &str) -> String {
+fn yaml(server: &SmtpServer, service: &Service, cooldown: &str) -> String {
+    let port = service.address.port();
     format!(
         r#"
 smtp: {{ url: "smtp://{smtp}", from: "Bellwether <alerts@example.org>" }}
@@ -36,24 +36,21 @@ remediations:
     plugin: http-request
     config: {{ url: "http://127.0.0.1:{port}/repair" }}
     limits: {{ cooldown: {cooldown}, verify: homepage, verify_after: 1s }}
-log_sources:
-  - {{ name: app, file: "{log}", parser: json-lines }}
 "#,
-        port = service.port(),
-        log = log.display(),
+        smtp = server.addr(),
     )
+}
+
+fn with_log(server: &SmtpServer, service: &Service, cooldown: &str, log: &Path) -> String {
+    let yaml = yaml(server, service, cooldown);
+    let log = log.display();
+    format!("{yaml}log_sources:\n  - {{ name: app, file: \"{log}\", parser: json-lines }}\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_noticed_told_repaired_and_resolved_in_one_thread() {
     let (server, service) = (SmtpServer::start().await, Service::start().await);
-    let logs = tempfile::tempdir().unwrap();
-    let world = World::new(&yaml(
-        server.addr(),
-        service.address,
-        &logs.path().join("app.log"),
-        "60s",
-    ));
+    let world = World::new(&yaml(&server, &service, "60s"));
     let engine = world.start().await;
     service.broken.store(true, Ordering::SeqCst);
     let mails = server.wait_for(2).await;
@@ -106,13 +103,7 @@ async fn an_outage_is_noticed_told_repaired_and_resolved_in_one_thread() {
 async fn a_repair_that_does_not_help_is_escalated() {
     let (server, service) = (SmtpServer::start().await, Service::start().await);
     service.stubborn.store(true, Ordering::SeqCst);
-    let logs = tempfile::tempdir().unwrap();
-    let world = World::new(&yaml(
-        server.addr(),
-        service.address,
-        &logs.path().join("app.log"),
-        "1h",
-    ));
+    let world = World::new(&yaml(&server, &service, "1h"));
     let engine = world.start().await;
     service.broken.store(true, Ordering::SeqCst);
     server.wait_for(2).await;
@@ -133,13 +124,7 @@ async fn a_repair_that_does_not_help_is_escalated() {
 async fn a_restart_in_an_outage_mails_nothing_twice_and_keeps_the_thread() {
     let (server, service) = (SmtpServer::start().await, Service::start().await);
     service.stubborn.store(true, Ordering::SeqCst);
-    let logs = tempfile::tempdir().unwrap();
-    let world = World::new(&yaml(
-        server.addr(),
-        service.address,
-        &logs.path().join("app.log"),
-        "1h",
-    ));
+    let world = World::new(&yaml(&server, &service, "1h"));
     let engine = world.start().await;
     service.broken.store(true, Ordering::SeqCst);
     server.wait_for(2).await;
@@ -168,7 +153,7 @@ async fn errors_in_a_log_alert_through_a_parser_plugin() {
     let logs = tempfile::tempdir().unwrap();
     let path = logs.path().join("app.log");
     std::fs::write(&path, "{\"level\":\"error\",\"msg\":\"old\"}\n".repeat(9)).unwrap();
-    let world = World::new(&yaml(server.addr(), service.address, &path, "60s"));
+    let world = World::new(&with_log(&server, &service, "60s", &path));
     let engine = world.start().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(
@@ -200,13 +185,7 @@ async fn errors_in_a_log_alert_through_a_parser_plugin() {
 async fn a_mail_server_that_is_down_delays_mails_only() {
     let (server, service) = (SmtpServer::start().await, Service::start().await);
     server.down();
-    let logs = tempfile::tempdir().unwrap();
-    let world = World::new(&yaml(
-        server.addr(),
-        service.address,
-        &logs.path().join("app.log"),
-        "60s",
-    ));
+    let world = World::new(&yaml(&server, &service, "60s"));
     let engine = world.start().await;
     service.broken.store(true, Ordering::SeqCst);
     let repairs = service.repairs.clone();

@@ -1,9 +1,11 @@
 //! The line between a target that is down and a fault.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellwether::check::outcome::{FaultKind, PluginState, State, StateEntry};
+use bellwether::plugin::resolve::{Resolve, Resolving};
 use serde_json::json;
 
 use crate::support::*;
@@ -241,6 +243,34 @@ async fn a_target_that_hangs_is_critical() {
         (report.state, report.summary.as_str()),
         (State::Critical, "timed out in first-byte")
     );
+}
+
+/// Answers so late that every timer of the run has passed, as on a machine that
+/// has no processor to give.
+struct Starved(SocketAddr);
+
+impl Resolve for Starved {
+    fn resolve<'a>(&'a self, _: &'a str) -> Resolving<'a> {
+        Box::pin(async move {
+            std::thread::sleep(Duration::from_millis(1_200));
+            Ok(vec![self.0.ip()])
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_hangs_is_critical_on_a_starved_machine_too() {
+    let target = silent().await;
+    let host = host_with(|config| config.resolver = Some(Arc::new(Starved(target))));
+    let http = install(&host, "http").await;
+    let url = format!("http://slow.example:{}/", target.port());
+    let grant = target.to_string();
+    let report = job(&http, json!({ "url": url }))
+        .net(&[&grant, "slow.example:*"])
+        .timeout(500)
+        .report(&host)
+        .await;
+    assert_eq!(report.state, State::Critical, "{}", report.summary);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use crate::config::grants_syntax::{is_host, parse_net_grant};
 use crate::config::model::{Config, ContactDef, LogSourceDef, NodeDef, PluginDef, RemediationDef};
 use crate::config::plugins::PluginKind;
 use crate::config::spec::NodeSpec;
+use crate::remedy::envelope::LONGEST_LIMIT;
 
 impl Validator<'_> {
     pub(super) fn plugins(&mut self, config: &mut Config) {
@@ -247,6 +248,18 @@ impl Validator<'_> {
                 if rate.count == 0 {
                     self.wrong(format!("{path}.limits.{key}"), format!("expected a rate of at least one, found {rate}; remove the remediation from the rules instead"));
                 }
+                if rate.per > LONGEST_LIMIT {
+                    self.wrong(
+                        format!("{path}.limits.{key}"),
+                        format!("expected a rate over at most 31d, found {rate}"),
+                    );
+                }
+            }
+            if limits.cooldown.0 > LONGEST_LIMIT {
+                self.wrong(
+                    format!("{path}.limits.cooldown"),
+                    format!("expected at most 31d, found {}", limits.cooldown),
+                );
             }
             if limits.max_share.is_some_and(|share| share.0 == 0) {
                 self.wrong(

@@ -23,7 +23,7 @@ use crate::http::uploads::{Replaces, Upload, UploadPhase, UploadResult};
 use crate::pipeline::changes::Event;
 use crate::plugin::{InstallPhase, Installed, Kind, digest};
 use crate::store::plugins::Origin;
-use crate::store::{StoreError, crashes, objects, plugins};
+use crate::store::{StoreError, objects, plugins};
 
 /// What an upload is to be called.
 pub(super) struct UploadName {
@@ -94,9 +94,19 @@ impl Core {
             Ok(installed) => installed,
             Err(error) => return fail(error.to_string()),
         };
+        let digest = installed.digest.clone();
+        // What is not taken leaves nothing behind.
+        let refuse = |text: String| {
+            if !self.registry.holds(&digest)
+                && let Err(error) = self.host.remove(&digest)
+            {
+                tracing::warn!(%error, "the files of a refused plugin stay");
+            }
+            fail(text);
+        };
         let name = name.of(&installed);
         if !crate::config::validate::is_name(&name) {
-            return fail(format!(
+            return refuse(format!(
                 "expected a name of letters, digits, '-', '_' and '.', found {name:?}"
             ));
         }
@@ -105,7 +115,7 @@ impl Core {
             *other != name && versions.iter().any(|one| one.digest == installed.digest)
         });
         if let Some((twin, _)) = twin {
-            return fail(format!(
+            return refuse(format!(
                 "this file is the plugin {twin} already, byte for byte: use that one"
             ));
         }
@@ -114,12 +124,12 @@ impl Core {
             .iter()
             .any(|version| version.origin != Origin::Upload)
         {
-            return fail(format!(
+            return refuse(format!(
                 "the name {name} belongs to a plugin that came with the engine or its file: upload it under another name"
             ));
         }
         if let Some(other) = before.iter().find(|version| version.kind != installed.kind) {
-            return fail(format!(
+            return refuse(format!(
                 "{name} is a {}, and this file is a {}: upload it under another name",
                 other.kind.as_str(),
                 installed.kind.as_str()
@@ -172,7 +182,7 @@ impl Core {
             })
             .await;
         if let Err(error) = stored {
-            return fail(format!("the plugin could not be stored: {error}"));
+            return refuse(format!("the plugin could not be stored: {error}"));
         }
         self.registry.add(&name, version);
         // A signature may be what it waited for.
@@ -334,7 +344,6 @@ impl Core {
                 Box::pin(async move {
                     for digest in &rows {
                         plugins::delete(conn, digest).await?;
-                        crashes::delete(conn, digest).await?;
                     }
                     if last {
                         // Grants of a plugin that is gone would wait for the
