@@ -54,8 +54,19 @@ fn loaded() -> Loaded {
 }
 
 fn configured(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec) -> Input {
-    let nodes: BTreeMap<Arc<str>, Arc<NodeInfo>> = ["web-1", "web-2"]
-        .into_iter()
+    configured_as(&["web-1", "web-2"], rules, Some(envelope))
+}
+
+/// A configuration with these nodes, and the remediation where it has an
+/// envelope.
+fn configured_as(
+    nodes: &[&str],
+    rules: &[(&str, &str, u64, Option<&str>)],
+    envelope: Option<EnvelopeSpec>,
+) -> Input {
+    let nodes: BTreeMap<Arc<str>, Arc<NodeInfo>> = nodes
+        .iter()
+        .copied()
         .map(|name| (name.into(), Arc::new(node(name))))
         .collect();
     let mut queries = QuerySet::default();
@@ -89,7 +100,7 @@ fn configured(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec)
         rules: (0..rules.len()).filter(|i| rules[*i].per_series).collect(),
         plugin: Digest("p".into()),
     };
-    let remedy = RemedyPolicy {
+    let remedy = |envelope| RemedyPolicy {
         envelope,
         plugin: Digest("d".into()),
         config: "{}".into(),
@@ -103,7 +114,10 @@ fn configured(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec)
         checks: [("homepage".into(), check)].into(),
         rules,
         queries: Arc::new(queries),
-        remedies: [("restart".to_owned(), remedy)].into(),
+        remedies: envelope
+            .map(|envelope| ("restart".to_owned(), remedy(envelope)))
+            .into_iter()
+            .collect(),
         fault_contacts: vec![Recipient {
             contact: "oncall".into(),
             mailbox: "ops@example.org".into(),
@@ -555,6 +569,54 @@ fn a_removed_rule_ends_its_alert_without_an_all_clear() {
     );
     assert!(removed.outbox.is_empty());
     assert!(kinds(&removed).contains(&"alert_removed"));
+}
+
+#[test]
+fn a_fault_alert_ends_with_the_last_node_that_had_faults() {
+    let mut world = world(&[], EnvelopeSpec::default());
+    world.report("web-2", State::Ok);
+    for _ in 0..3 {
+        world.after(1).fault("web-1");
+    }
+    let everywhere = world.input(configured(&[], EnvelopeSpec::default()));
+    assert!(everywhere.alerts.is_empty(), "it still has faults");
+    let removed = world.after(1).input(configured_as(&["web-2"], &[], None));
+    let alert = removed.alerts.values().next().unwrap();
+    assert_eq!(alert.phase, Phase::Removed);
+    assert!(removed.outbox.is_empty());
+}
+
+#[test]
+fn an_approval_of_a_remediation_that_is_gone_runs_nothing() {
+    let approve = EnvelopeSpec {
+        approve: true,
+        ..verified_envelope()
+    };
+    let mut world = world(REPAIRED, approve);
+    world.report("web-1", State::Critical);
+    let bare = [(REPAIRED[0].0, REPAIRED[0].1, REPAIRED[0].2, None)];
+    world.input(configured_as(&["web-1", "web-2"], &bare, None));
+    let approved = world.after(1).input(Input::ActionApproved {
+        run: 1,
+        approved: true,
+    });
+    assert!(action_runs(&approved).is_empty());
+    let run = &approved.action_runs[&1];
+    assert_eq!(run.status, RunStatus::Cancelled);
+    assert!(run.summary.contains("removed"), "{}", run.summary);
+}
+
+#[test]
+fn a_rehearsal_that_fails_alarms_nobody() {
+    let envelope = EnvelopeSpec {
+        dry_run: true,
+        ..EnvelopeSpec::default()
+    };
+    let mut world = world(REPAIRED, envelope);
+    world.report("web-1", State::Critical);
+    let failed = world.after(1).action(1, false);
+    assert_eq!(failed.action_runs[&1].status, RunStatus::Failed);
+    assert_eq!(mails(&failed), []);
 }
 
 #[test]

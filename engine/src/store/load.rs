@@ -109,15 +109,14 @@ mod tests {
         let day = 86_400_000_000;
         let mut old = run(1, RunStatus::Succeeded);
         old.created_at = Timestamp(day);
+        let now = old.created_at + LONGEST_LIMIT + std::time::Duration::from_secs(1);
         let mut new = run(2, RunStatus::Running);
         new.created_at = Timestamp(3 * day);
         changes.action_runs.insert(1, old);
         changes.action_runs.insert(2, new.clone());
         f.writer.commit(&changes).await.expect("commit");
         let mut r = f.store.reader().await.expect("reader");
-        let parts = snapshot_parts(&mut r, Timestamp(3 * day + 1))
-            .await
-            .expect("parts");
+        let parts = snapshot_parts(&mut r, now).await.expect("parts");
         assert_eq!(parts.series, changes.new_series);
         assert_eq!(parts.open_alerts, [alert(4, Phase::Firing)]);
         assert_eq!(parts.open_runs, [new.clone()]);

@@ -61,6 +61,37 @@ async fn a_newer_schema_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_database_of_the_first_schema_is_taken_over_with_what_it_holds() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path().join(DATABASE);
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).expect("mode");
+    let first = MIGRATIONS.iter().filter(|m| m.version == 1).cloned();
+    let first = Migrator::with_migrations(first.collect::<Vec<_>>());
+    let mut conn = writer_options(&path).connect().await.expect("connection");
+    migrate(&mut conn, &first, &path, folder.path())
+        .await
+        .expect("the first schema");
+    sqlx::query(
+        "INSERT INTO plugins (digest, name, version, kind, origin, manifest, size, active, \
+         uploaded_at, uploaded_by) VALUES ('aa', 'mine', '1.0.0', 'probe', 'upload', '{}', 3, 1, 7, 'ann')",
+    )
+    .execute(&mut conn)
+    .await
+    .expect("a plugin");
+    conn.close().await.expect("close");
+    let (store, _writer) = Store::open(folder.path()).await.expect("open");
+    let mut reader = store.reader().await.expect("reader");
+    let kept = crate::store::plugins::list(&mut reader)
+        .await
+        .expect("list");
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        (&*kept[0].name, kept[0].signature.as_deref()),
+        ("mine", None)
+    );
+}
+
+#[tokio::test]
 async fn a_backup_is_made_before_a_migration_of_a_filled_database() {
     let mut f = fixture().await;
     f.writer.commit(&with_series(2)).await.expect("commit");

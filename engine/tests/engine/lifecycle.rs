@@ -388,3 +388,58 @@ async fn a_version_in_use_stays_and_its_users_are_named() {
     assert!(status.is_success(), "{answer}");
     stop(engine).await;
 }
+
+/// Files that are kept of plugins.
+fn kept(world: &World) -> usize {
+    std::fs::read_dir(world.data().join("plugins")).map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_upload_leaves_nothing_behind() {
+    let world = World::new(NODES);
+    let engine = world.start().await;
+    let api = Api::log_in(engine.address()).await;
+    let before = kept(&world);
+    let file = plugin_file("testing/noop");
+    let taken = api.upload("http", &file).await.unwrap_err();
+    assert!(taken.contains("belongs to a plugin"), "{taken}");
+    assert_eq!(kept(&world), before);
+    // The same file is welcome under a name of its own, and only once.
+    api.upload("mine", &file).await.unwrap();
+    assert!(kept(&world) > before);
+    let twice = api.upload("again", &file).await.unwrap_err();
+    assert!(twice.contains("is the plugin mine already"), "{twice}");
+    api.get("/plugins/mine").await;
+    assert!(kept(&world) > before, "it stays for the plugin it is");
+    stop(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_is_refused_changes_no_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.wasm");
+    std::fs::write(&path, plugin_file("testing/noop")).unwrap();
+    let declared = format!("plugins: [{{ name: mine, path: {} }}]\n", path.display());
+    let used = "checks: [{ name: c, plugin: mine, every: 1s, config: {} }]\n";
+    let world = World::new(&format!("{declared}{NODES}{used}"));
+    let engine = world.start().await;
+    let api = Api::log_in(engine.address()).await;
+    let digest = |page: &Value| version(page)["digest"].as_str().unwrap().to_owned();
+    let first = digest(&api.get("/plugins/mine").await);
+
+    // Still used, not declared any more.
+    world.configure(&format!("{NODES}{used}"));
+    let (status, answer) = api.send(Method::POST, "/config/reload", Value::Null).await;
+    assert!(status.is_client_error(), "{status} {answer}");
+    assert!(answer.to_string().contains("mine"), "{answer}");
+
+    // Other bytes, and something else is wrong.
+    std::fs::write(&path, plugin_file("testing/echo-config")).unwrap();
+    world.configure(&format!(
+        "{declared}{NODES}{used}rules: [{{ name: r, when: 'nonsense' }}]\n"
+    ));
+    let (status, _) = api.send(Method::POST, "/config/reload", Value::Null).await;
+    assert!(status.is_client_error(), "{status}");
+    assert_eq!(digest(&api.get("/plugins/mine").await), first);
+    stop(engine).await;
+}
