@@ -1,11 +1,11 @@
 use bellwether_plugin::datagrams::{
     DnsFlags, DnsRecord, DnsResponse, DnsTransport, Error, FakeDatagrams,
 };
-use bellwether_plugin::fake::{request, schema_problems};
+use bellwether_plugin::fake::{manifest_problems, metric, request};
 use bellwether_plugin::net::{Phase, Timings};
 use bellwether_plugin::{ProbeError, Report, State, config};
 
-use crate::{Config, SCHEMA, judge};
+use crate::{Config, Dns, judge};
 
 fn response(rcode: &str, records: &[(&str, &str)]) -> DnsResponse {
     DnsResponse {
@@ -45,7 +45,9 @@ fn run(json: &str, answer: Result<DnsResponse, Error>) -> Result<Report, ProbeEr
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
+    let answer = response("NOERROR", &[("SOA", "ns. root. 1 2 3 4 5")]);
+    let report = run("{}", Ok(answer)).unwrap();
+    assert_eq!(manifest_problems::<Dns>(&report), Vec::<String>::new());
 }
 
 #[test]
@@ -79,8 +81,7 @@ fn an_answer_is_ok_and_measured() {
         )],
     );
     let report = run(r#"{"name":"example.org","type":"SOA"}"#, Ok(soa)).unwrap();
-    let serial = report.metrics.iter().find(|metric| metric.name == "serial");
-    assert_eq!(serial.map(|metric| metric.value), Some(2_026_010_101.0));
+    assert_eq!(metric(&report, "serial"), Some(2_026_010_101.0));
 }
 
 #[test]
@@ -158,6 +159,27 @@ fn what_is_wrong_is_said() {
             Ok(response("NOERROR", &[("CNAME", "a.example.")])),
             State::Critical,
             "found 0",
+        ),
+        (
+            r#"{"type":"cname","expect":["a.example"]}"#,
+            Ok(response(
+                "NOERROR",
+                &[("CNAME", "a.example."), ("RRSIG", "CNAME 8 2 60")],
+            )),
+            State::Ok,
+            "1 record ",
+        ),
+        (
+            r#"{"type":"TYPE46"}"#,
+            Ok(response("NOERROR", &[("RRSIG", "A 8 2 60")])),
+            State::Ok,
+            "1 record ",
+        ),
+        (
+            r#"{"type":"any"}"#,
+            Ok(response("NOERROR", &[("A", "192.0.2.1"), ("CNAME", "a.")])),
+            State::Ok,
+            "2 records",
         ),
         (
             r#"{"type":"TXT","expect":["v=spf1 -all"]}"#,

@@ -1,8 +1,8 @@
-use bellwether_plugin::fake::{NOW, request, schema_problems};
+use bellwether_plugin::fake::{NOW, manifest_problems, request};
 use bellwether_plugin::files::{Entry, Error, FileType, Files, Listing, Metadata};
 use bellwether_plugin::{ProbeError, Report, State, config};
 
-use crate::{Config, SCHEMA, judge};
+use crate::{Config, File, judge};
 
 /// One file, or one folder of so many entries, changed an hour ago.
 enum Fake {
@@ -57,7 +57,10 @@ fn run(json: &str, fake: Fake) -> Result<Report, ProbeError> {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
+    for fake in [Fake::File("a"), Fake::Folder(1)] {
+        let report = run(r#"{"folder":"f"}"#, fake).unwrap();
+        assert_eq!(manifest_problems::<File>(&report), Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -25,6 +25,11 @@ fn host(url: &str) -> String {
 }
 
 impl Jar {
+    /// True where nothing was set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Keeps what an answer sets.
     pub fn keep(&mut self, response: &HttpResponse) {
         let host = host(&response.url);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_plugin::expect::{Regex, broken, optional_pattern, pattern};
-use bellwether_plugin::findings::{Findings, Limits};
+use bellwether_plugin::findings::Findings;
 use bellwether_plugin::http::{set_headers, shorten};
 use bellwether_plugin::net::{
     Error, HttpRequest, HttpResponse, Millis, Net, TlsOptions, explain, ms,
@@ -45,7 +45,7 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     let (mut total, mut done) = (0.0, 0);
     let mut report = Report::ok("");
     for (index, step) in steps.iter().enumerate() {
-        let outcome = run(index, step, config, &mut variables, &mut jar, net)?;
+        let outcome = run(index, &steps, config, &mut variables, &mut jar, net)?;
         let place = match &step.step.name {
             Some(name) => format!("step {} ({name})", index + 1),
             None => format!("step {}", index + 1),
@@ -81,12 +81,7 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         }
         break;
     }
-    let limits = Limits {
-        warn_ms: config.warn_ms,
-        critical_ms: config.critical_ms,
-        ..Limits::default()
-    };
-    findings.latency(&limits, total);
+    findings.slower(total, config.warn_ms, config.critical_ms);
     let summary = format!("{done} of {} steps in {}", steps.len(), Millis(total));
     let judged = findings.report(summary);
     report.state = judged.state;
@@ -240,12 +235,7 @@ fn build(
         }
     }
     request.max_redirects = step.max_redirects;
-    if !config.verify_tls {
-        request.tls = Some(TlsOptions {
-            verify: false,
-            ..TlsOptions::verified()
-        });
-    }
+    request.tls = TlsOptions::other_than_verified(None, config.verify_tls);
     Ok(request)
 }
 
@@ -259,16 +249,18 @@ struct Outcome {
 
 fn run(
     index: usize,
-    step: &Prepared<'_>,
+    steps: &[Prepared<'_>],
     config: &Config,
     variables: &mut Variables,
     jar: &mut Jar,
     net: &dyn Net,
 ) -> Result<Outcome, ProbeError> {
+    let step = &steps[index];
     let mut outcome = Outcome::default();
     // A value of the target's may make a later request invalid; that is no fault
     // of the configuration.
-    let takes_values = variables.len() > config.variables.len() + 1;
+    let extracted = steps[..index].iter().any(|step| !step.sources.is_empty());
+    let takes_values = extracted || !jar.is_empty();
     let request = build(index, step.step, config, variables, jar)?;
     let response = match net.http(&request) {
         Ok(response) => response,

@@ -150,6 +150,33 @@ fn the_first_failure_ends_it_and_is_named() {
 }
 
 #[test]
+fn a_cookie_or_value_of_the_target_is_no_fault_of_the_configuration() {
+    let two = |first: &str| {
+        format!(
+            r#"{{"variables":{{"a":"1"}},"steps":[{{"url":"http://192.0.2.1/"{first}}},{{"url":"http://192.0.2.1/"}}]}}"#
+        )
+    };
+    let invalid = || Err(Error::Invalid("bad header".into()));
+    let cookie = with_headers(response(200, "x"), &[("Set-Cookie", "a=\u{fffd}")]);
+    let plain = two("");
+    // The second one replaces a variable of the configuration.
+    let replacing = two(r#","extract":{"a":{"regex":"x"}}"#);
+    for (json, first) in [(&plain, cookie), (&replacing, response(200, "x"))] {
+        let report = run(json, vec![Ok(first), invalid()]).0.unwrap();
+        assert_eq!(report.state, State::Critical);
+        assert!(
+            report
+                .summary
+                .contains("step 2: invalid request: bad header"),
+            "{}",
+            report.summary
+        );
+    }
+    let own = run(&plain, vec![Ok(response(200, "x")), invalid()]).0;
+    assert!(matches!(own, Err(ProbeError::Config(problem)) if problem.pointer == "/steps/1"));
+}
+
+#[test]
 fn bodies_and_times_are_judged() {
     let one = |more: &str| {
         let json = format!(r#"{{"steps":[{{"url":"http://192.0.2.1/"{more}}}]}}"#);

@@ -1,6 +1,5 @@
 //! From an answer to a report.
 
-use bellwether_plugin::endpoint::days;
 use bellwether_plugin::expect::{Regex, broken, optional_pattern};
 use bellwether_plugin::findings::{Findings, Limits};
 use bellwether_plugin::http::{set_headers, shorten};
@@ -67,13 +66,7 @@ fn http_request(config: &Config) -> HttpRequest {
     request.body = config.body.as_ref().map(|body| body.as_bytes().to_vec());
     request.max_redirects = config.max_redirects;
     request.max_body = config.max_body;
-    if !config.verify_tls || config.server_name.is_some() {
-        request.tls = Some(TlsOptions {
-            server_name: config.server_name.clone(),
-            verify: config.verify_tls,
-            alpn: Vec::new(),
-        });
-    }
+    request.tls = TlsOptions::other_than_verified(config.server_name.as_deref(), config.verify_tls);
     request
 }
 
@@ -118,30 +111,19 @@ fn judge_body(
 }
 
 fn report(response: &HttpResponse, now: i64, findings: &Findings) -> Report {
-    let timings = &response.timings;
-    let summary = format!("HTTP {} in {}", response.status, Millis(ms(timings.total)));
+    let took = Millis(ms(response.timings.total));
+    let summary = format!("HTTP {} in {took}", response.status);
     let state = findings.state();
-    let certificate = response.certificate.as_ref();
     let mut report = findings
         .report(summary)
-        .metric("latency_ms", ms(timings.total))
-        .metric_if("dns_ms", timings.resolve.map(ms))
-        .metric_if("connect_ms", timings.connect.map(ms))
-        .metric_if("tls_ms", timings.tls.map(ms))
-        .metric_if("first_byte_ms", timings.first_byte.map(ms))
+        .timings(&response.timings)
         .metric("status", f64::from(response.status))
         .metric("size_bytes", response.body.len() as f64)
-        .metric_if(
-            "cert_days",
-            certificate.map(|certificate| days(certificate, now)),
-        )
         .detail(format!(
             "{} from {} ({})",
             response.version, response.peer, response.url
-        ));
-    if let Some(certificate) = certificate {
-        report = report.detail(certificate.describe());
-    }
+        ))
+        .certificate(response.certificate.as_ref(), now);
     if let Some(location) = response
         .header("location")
         .filter(|_| (300..400).contains(&response.status))

@@ -1,6 +1,7 @@
 use bellwether_plugin::datagrams::{Datagrams, IcmpRequest, IcmpResponse};
 use bellwether_plugin::findings::Findings;
-use bellwether_plugin::net::{Error, Millis, judge as judge_error, ms};
+use bellwether_plugin::net::{Error, Millis, Phase, judge as judge_error, ms};
+use bellwether_plugin::text::Number;
 use bellwether_plugin::{ProbeError, Report, Request};
 
 use crate::Config;
@@ -21,7 +22,8 @@ pub fn check(
     };
     match net.icmp(&asked) {
         Ok(response) => Ok(report(config, &response)),
-        Err(Error::Timeout(_)) => {
+        // Without an address nothing was sent, and so nothing lost.
+        Err(Error::Timeout(phase)) if phase != Phase::Resolve => {
             Ok(Report::critical(format!("no reply from {host}")).metric("loss_percent", 100.0))
         }
         Err(error) => {
@@ -54,11 +56,9 @@ fn report(config: &Config, response: &IcmpResponse) -> Report {
         loss,
         Some(config.warn_loss),
         Some(config.critical_loss),
-        |limit| format!("more than {limit:.0}% lost"),
+        |limit| format!("more than {}% lost", Number(limit)),
     );
-    findings.exceeds(average, config.warn_ms, config.critical_ms, |limit| {
-        format!("slower than {}", Millis(limit))
-    });
+    findings.slower(average, config.warn_ms, config.critical_ms);
     let summary = format!(
         "{} of {} replies in {}",
         trips.len(),

@@ -1,9 +1,9 @@
 use bellwether_plugin::datagrams::{Error, FakeDatagrams, IcmpReply, IcmpResponse};
-use bellwether_plugin::fake::{request, schema_problems};
+use bellwether_plugin::fake::{manifest_problems, metric, request};
 use bellwether_plugin::net::Phase;
 use bellwether_plugin::{ProbeError, Report, State, config};
 
-use crate::{Config, SCHEMA, judge};
+use crate::{Config, Icmp, judge};
 
 fn run(json: &str, answer: Result<IcmpResponse, Error>) -> Result<Report, ProbeError> {
     let net = FakeDatagrams::default();
@@ -27,14 +27,10 @@ fn replies(sent: u32, trips: &[(u32, u64)]) -> Result<IcmpResponse, Error> {
     })
 }
 
-fn metric(report: &Report, name: &str) -> f64 {
-    let found = report.metrics.iter().find(|metric| metric.name == name);
-    found.map_or(f64::NAN, |metric| metric.value)
-}
-
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
+    let report = run("{}", replies(1, &[(0, 1)])).unwrap();
+    assert_eq!(manifest_problems::<Icmp>(&report), Vec::<String>::new());
 }
 
 #[test]
@@ -47,12 +43,12 @@ fn round_trips_and_loss_are_measured() {
             "3 of 4 replies in 20 ms, more than 20% lost"
         )
     );
-    assert_eq!(metric(&report, "rtt_ms"), 20.0);
-    assert_eq!(metric(&report, "rtt_min_ms"), 10.0);
-    assert_eq!(metric(&report, "rtt_max_ms"), 30.0);
+    assert_eq!(metric(&report, "rtt_ms"), Some(20.0));
+    assert_eq!(metric(&report, "rtt_min_ms"), Some(10.0));
+    assert_eq!(metric(&report, "rtt_max_ms"), Some(30.0));
     // 10 → 30 → 20 in the order of sending.
-    assert_eq!(metric(&report, "jitter_ms"), 15.0);
-    assert_eq!(metric(&report, "loss_percent"), 25.0);
+    assert_eq!(metric(&report, "jitter_ms"), Some(15.0));
+    assert_eq!(metric(&report, "loss_percent"), Some(25.0));
 }
 
 #[test]
@@ -84,8 +80,10 @@ fn silence_is_critical_and_a_missing_grant_is_not() {
     ] {
         let report = run("{}", Err(error)).unwrap();
         assert_eq!(report.state, State::Critical);
-        assert_eq!(metric(&report, "loss_percent"), 100.0);
+        assert_eq!(metric(&report, "loss_percent"), Some(100.0));
     }
+    let unknown = run("{}", Err(Error::Timeout(Phase::Resolve))).unwrap();
+    assert_eq!(unknown, Report::critical("timed out in resolve"));
     let denied = run("{}", Err(Error::Denied("x".to_owned())));
     assert_eq!(denied, Err(ProbeError::Denied("x".to_owned())));
 }

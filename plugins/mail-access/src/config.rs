@@ -1,5 +1,6 @@
 //! What an operator writes.
 
+use bellwether_plugin::greeting::Encryption;
 use serde::Deserialize;
 
 bellwether_plugin::endpoint_config! {
@@ -8,7 +9,7 @@ bellwether_plugin::endpoint_config! {
         /// What the server speaks.
         pub protocol: Protocol,
         /// How the connection is encrypted; not at all where absent.
-        pub tls: Option<Tls>,
+        pub tls: Option<Encryption>,
         /// Text that the greeting must hold.
         pub expect_banner: Option<String>,
         /// Capabilities that must be offered.
@@ -26,23 +27,10 @@ pub enum Protocol {
     Pop3,
 }
 
-/// How a connection is encrypted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tls {
-    /// Not at all.
-    #[default]
-    None,
-    /// After the greeting.
-    Starttls,
-    /// From the start.
-    Implicit,
-}
-
 impl Config {
     /// The port that such servers usually listen on.
     pub fn usual_port(&self) -> u16 {
-        let implicit = self.tls == Some(Tls::Implicit);
+        let implicit = self.tls == Some(Encryption::Implicit);
         match (self.protocol, implicit) {
             (Protocol::Imap, false) => 143,
             (Protocol::Imap, true) => 993,

@@ -1,36 +1,24 @@
 //! From a conversation to a report.
 
 use bellwether_plugin::findings::Findings;
-use bellwether_plugin::net::{Connection, Error, Net, TlsOptions};
-use bellwether_plugin::text::quoted;
-use bellwether_plugin::wire::{MAX_LINES, has_word, read_line, unexpected};
+use bellwether_plugin::greeting::{Encryption, Greeting};
+use bellwether_plugin::net::{Connection, Error, Net, TlsOptions, judge as judge_error};
+use bellwether_plugin::wire::{MAX_LINES, read_line, unexpected};
 use bellwether_plugin::{ProbeError, Report, Request};
 
-use crate::config::{Config, Protocol, Tls};
-
-/// What the server said.
-#[derive(Debug, Default)]
-pub struct Seen {
-    /// The greeting, without its status.
-    pub banner: String,
-    /// What the server offers, after TLS where it is used.
-    pub capabilities: Vec<String>,
-}
+use crate::config::{Config, Protocol};
 
 /// Talks and judges.
 pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
     let tls = config.tls.unwrap_or_default();
     let endpoint = config.endpoint(config.usual_port());
-    let mut findings = Findings::default();
-    let connection = match endpoint.connect(request, net, tls == Tls::Implicit) {
+    let connection = match endpoint.connect(request, net, tls == Encryption::Implicit) {
         Ok(connection) => connection,
-        Err(error) => {
-            findings.failed(error)?;
-            return Ok(findings.report(""));
-        }
+        Err(error) => return judge_error(error),
     };
-    let mut seen = Seen::default();
-    let upgrade = (tls == Tls::Starttls).then(|| endpoint.tls());
+    let mut findings = Findings::default();
+    let mut seen = Greeting::default();
+    let upgrade = (tls == Encryption::Starttls).then(|| endpoint.tls());
     let talked = match config.protocol {
         Protocol::Imap => imap(&*connection, upgrade.as_ref(), &mut seen),
         Protocol::Pop3 => pop3(&*connection, upgrade.as_ref(), &mut seen),
@@ -42,37 +30,14 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
                 Protocol::Imap => "IMAP",
                 Protocol::Pop3 => "POP3",
             };
-            summary = format!("{name} ready, {} capabilities", seen.capabilities.len());
-            judge(config, &seen, &mut findings);
+            summary = format!("{name} ready, {} capabilities", seen.offers.len());
+            let require = config.require.as_deref().unwrap_or_default();
+            seen.judge(config.expect_banner.as_deref(), require, &mut findings);
         }
         Err(error) => findings.failed(error)?,
     }
-    let mut report = endpoint.report(request, &*connection, findings, summary);
-    if !seen.capabilities.is_empty() {
-        report = report
-            .metric("capabilities", seen.capabilities.len() as f64)
-            .detail(format!("offers {}", seen.capabilities.join(", ")));
-    }
-    if !seen.banner.is_empty() {
-        report = report.detail(format!("banner {}", quoted(seen.banner.as_bytes())));
-    }
-    Ok(report)
-}
-
-fn judge(config: &Config, seen: &Seen, findings: &mut Findings) {
-    if let Some(text) = &config.expect_banner
-        && !seen.banner.to_lowercase().contains(&text.to_lowercase())
-    {
-        findings.critical(format!(
-            "expected \"{text}\" in the banner, found {}",
-            quoted(seen.banner.as_bytes())
-        ));
-    }
-    for wanted in config.require.iter().flatten() {
-        if !has_word(&seen.capabilities, wanted) {
-            findings.critical(format!("does not offer {wanted}"));
-        }
-    }
+    let report = endpoint.report(request, &*connection, findings, summary);
+    Ok(seen.show(report, "capabilities"))
 }
 
 /// The rest of a line behind a prefix, in any case.
@@ -90,7 +55,7 @@ fn text(bytes: &[u8]) -> String {
 pub fn imap(
     connection: &dyn Connection,
     upgrade: Option<&TlsOptions>,
-    seen: &mut Seen,
+    seen: &mut Greeting,
 ) -> Result<(), Error> {
     const GREETING: &str = "an IMAP greeting (* OK)";
     let line = read_line(connection, GREETING)?;
@@ -99,12 +64,12 @@ pub fn imap(
         return Err(unexpected(GREETING, &line));
     };
     seen.banner = text(banner);
-    seen.capabilities = imap_command(connection, "a1", "CAPABILITY")?;
+    seen.offers = imap_command(connection, "a1", "CAPABILITY")?;
     if let Some(options) = upgrade {
-        demand(&seen.capabilities, "STARTTLS")?;
+        seen.demand("STARTTLS")?;
         imap_command(connection, "a2", "STARTTLS")?;
         connection.start_tls(options)?;
-        seen.capabilities = imap_command(connection, "a3", "CAPABILITY")?;
+        seen.offers = imap_command(connection, "a3", "CAPABILITY")?;
     }
     // The judgement stands; a server that hangs up first is right too.
     let _ = connection.write(b"a4 LOGOUT\r\n");
@@ -138,7 +103,7 @@ fn imap_command(
 pub fn pop3(
     connection: &dyn Connection,
     upgrade: Option<&TlsOptions>,
-    seen: &mut Seen,
+    seen: &mut Greeting,
 ) -> Result<(), Error> {
     const GREETING: &str = "a POP3 greeting (+OK)";
     let line = read_line(connection, GREETING)?;
@@ -146,16 +111,16 @@ pub fn pop3(
         return Err(unexpected(GREETING, &line));
     };
     seen.banner = text(banner);
-    seen.capabilities = capa(connection)?;
+    seen.offers = capa(connection)?;
     if let Some(options) = upgrade {
-        demand(&seen.capabilities, "STLS")?;
+        seen.demand("STLS")?;
         connection.write(b"STLS\r\n")?;
         let line = read_line(connection, "an answer to STLS (+OK)")?;
         if behind(&line, "+OK").is_none() {
             return Err(unexpected("an answer to STLS (+OK)", &line));
         }
         connection.start_tls(options)?;
-        seen.capabilities = capa(connection)?;
+        seen.offers = capa(connection)?;
     }
     let _ = connection.write(b"QUIT\r\n");
     Ok(())
@@ -183,16 +148,6 @@ fn capa(connection: &dyn Connection) -> Result<Vec<String>, Error> {
         capabilities.extend(name.split_whitespace().next().map(str::to_owned));
     }
     Err(too_long("an answer to CAPA"))
-}
-
-fn demand(capabilities: &[String], wanted: &str) -> Result<(), Error> {
-    if has_word(capabilities, wanted) {
-        return Ok(());
-    }
-    Err(Error::Protocol(format!(
-        "expected {wanted} among the capabilities, found {}",
-        quoted(capabilities.join(", ").as_bytes())
-    )))
 }
 
 fn too_long(expected: &str) -> Error {

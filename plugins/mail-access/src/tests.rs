@@ -1,11 +1,10 @@
 use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
-    undeclared_metrics,
+    self, FakeConnection, certificate, manifest_problems, metric, mutations,
 };
 use bellwether_plugin::net::Error;
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State, config};
 
-use crate::{Config, MailAccess, SCHEMA, judge};
+use crate::{Config, MailAccess, judge};
 
 const IMAP: &[&str] = &[
     "* OK [CAPABILITY IMAP4rev1 IDLE] Dovecot ready.\r\n",
@@ -17,8 +16,7 @@ const POP3: &[&str] = &[
 ];
 
 fn run(json: &str, answer: Result<FakeConnection, Error>) -> Result<Report, ProbeError> {
-    let config = config::parse::<Config>(json)?;
-    judge::check(&request(json), &config, &FakeNet::connecting(answer))
+    fake::run(judge::check, json, answer)
 }
 
 fn outcome(json: &str, chunks: &[&str]) -> (State, String) {
@@ -28,14 +26,13 @@ fn outcome(json: &str, chunks: &[&str]) -> (State, String) {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let connection = FakeConnection {
         certificate: Some(certificate(90)),
         ..FakeConnection::reading(IMAP)
     };
     let report = run(r#"{"protocol":"imap"}"#, Ok(connection)).unwrap();
     assert_eq!(
-        undeclared_metrics(&MailAccess::describe(), &report),
+        manifest_problems::<MailAccess>(&report),
         Vec::<String>::new()
     );
 }
@@ -137,7 +134,7 @@ fn what_is_missing_or_wrong_is_named() {
         (
             r#"{"protocol":"pop3","tls":"starttls"}"#,
             &["+OK\r\n", "+OK\r\nTOP\r\n.\r\n"],
-            "expected STLS among the capabilities, found \"TOP\"",
+            "expected the server to offer STLS, found \"TOP\"",
         ),
     ] {
         let (state, summary) = outcome(json, chunks);

@@ -2,7 +2,7 @@
 
 use bellwether_plugin::endpoint::one_line;
 use bellwether_plugin::findings::Findings;
-use bellwether_plugin::net::{Connection, Error, Millis, Net, ms};
+use bellwether_plugin::net::{Connection, Error, Millis, Net, judge as judge_error, ms};
 use bellwether_plugin::wire::unexpected;
 use bellwether_plugin::{ProbeError, Report, Request};
 
@@ -37,14 +37,11 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     let version = config.version.unwrap_or_default();
     let tls = config.tls == Some(true);
     let endpoint = config.endpoint(if tls { 8883 } else { 1883 });
-    let mut findings = Findings::default();
     let connection = match endpoint.connect(request, net, tls) {
         Ok(connection) => connection,
-        Err(error) => {
-            findings.failed(error)?;
-            return Ok(findings.report(""));
-        }
+        Err(error) => return judge_error(error),
     };
+    let mut findings = Findings::default();
     let mut summary = String::new();
     let mut seen = None;
     match talk(request, config, version, &*connection) {
@@ -70,7 +67,7 @@ fn judge(config: &Config, version: Version, seen: &Seen, findings: &mut Findings
     };
     if wants_login(version, seen.code) {
         if config.round_trip_topic.is_some() {
-            findings.unknown("no round trip without a login, which no probe over TCP can give");
+            findings.unknown("no round trip without a login, which this probe does not give");
         }
         let reason = refusal(version, seen.code);
         return format!("{name} broker answers, and asks for a login ({reason})");

@@ -1,12 +1,12 @@
 use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, metric, mutations, request, schema_problems, undeclared_metrics,
+    self, FakeConnection, manifest_problems, metric, mutations, request,
 };
 use bellwether_plugin::net::Error;
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State};
 
 use crate::config::Version;
 use crate::packet::{connect, publish, subscribe};
-use crate::{Config, Mqtt, SCHEMA, judge};
+use crate::{Mqtt, judge};
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const CONNACK_5: &[u8] = &[0x20, 3, 0, 0, 0];
@@ -23,9 +23,7 @@ fn payload() -> Vec<u8> {
 }
 
 fn run(json: &str, bytes: &[u8]) -> Result<Report, ProbeError> {
-    let config = config::parse::<Config>(json)?;
-    let net = FakeNet::connecting(Ok(FakeConnection::sending(bytes)));
-    judge::check(&request(json), &config, &net)
+    fake::run(judge::check, json, Ok(FakeConnection::sending(bytes)))
 }
 
 fn outcome(json: &str, bytes: &[u8]) -> (State, String) {
@@ -41,12 +39,8 @@ fn round_trip() -> Vec<u8> {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let report = run(TOPIC, &round_trip()).unwrap();
-    assert_eq!(
-        undeclared_metrics(&Mqtt::describe(), &report),
-        Vec::<String>::new()
-    );
+    assert_eq!(manifest_problems::<Mqtt>(&report), Vec::<String>::new());
 }
 
 #[test]
@@ -91,8 +85,7 @@ fn a_broker_that_accepts_is_ok() {
 fn a_message_goes_round() {
     let connection = FakeConnection::sending(&round_trip());
     let written = connection.written.clone();
-    let net = FakeNet::connecting(Ok(connection));
-    let report = judge::check(&request(TOPIC), &config::parse(TOPIC).unwrap(), &net).unwrap();
+    let report = fake::run(judge::check, TOPIC, Ok(connection)).unwrap();
     assert_eq!(report.state, State::Ok, "{}", report.summary);
     assert!(metric(&report, "round_trip_ms").is_some());
     let own = publish(Version::V3, "a/b", &payload());
@@ -188,8 +181,7 @@ fn what_is_wrong_is_named() {
         assert_eq!(state, State::Critical);
         assert!(summary.contains(text), "{summary}");
     }
-    let net = FakeNet::connecting(Err(Error::Refused));
-    let refused = judge::check(&request("{}"), &config::parse("{}").unwrap(), &net);
+    let refused = fake::run(judge::check, "{}", Err(Error::Refused));
     assert_eq!(refused, Ok(Report::critical("connection refused")));
 }
 

@@ -3,7 +3,7 @@
 use bellwether_plugin::endpoint::{Endpoint, one_line};
 use bellwether_plugin::findings::Findings;
 use bellwether_plugin::http::shorten;
-use bellwether_plugin::net::{Connection, Error, Net};
+use bellwether_plugin::net::{Connection, Error, Net, judge as judge_error};
 use bellwether_plugin::text::{Number, printable, quoted};
 use bellwether_plugin::wire::unexpected;
 use bellwether_plugin::{ProbeError, Report, Request, State};
@@ -24,14 +24,11 @@ enum Outcome {
 pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
     one_line("/user", config.user.as_deref())?;
     let endpoint = config.endpoint(3306);
-    let mut findings = Findings::default();
     let connection = match endpoint.connect(request, net, false) {
         Ok(connection) => connection,
-        Err(error) => {
-            findings.failed(error)?;
-            return Ok(findings.report(""));
-        }
+        Err(error) => return judge_error(error),
     };
+    let mut findings = Findings::default();
     let mut greeting = None;
     let talked = talk(config, &endpoint, &*connection, &mut greeting);
     let mut summary = String::new();
@@ -125,7 +122,7 @@ fn judge(config: &Config, outcome: &Outcome, summary: &mut String, findings: &mu
     let mut login = |what: &str| {
         summary.push_str(what);
         if config.needs_session() {
-            findings.unknown("no session without a password, which no probe over TCP can give");
+            findings.unknown("no session without a password, which this probe does not give");
         }
     };
     match outcome {

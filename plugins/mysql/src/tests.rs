@@ -1,12 +1,11 @@
 use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
-    undeclared_metrics,
+    self, FakeConnection, FakeNet, certificate, manifest_problems, metric, mutations, request,
 };
 use bellwether_plugin::net::Error;
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State, config};
 
 use crate::protocol::{Greeting, Refusal, packet, statistic};
-use crate::{Config, Mysql, SCHEMA, judge};
+use crate::{Mysql, judge};
 
 const STATISTICS: &[u8] = b"Uptime: 4242  Threads: 7  Questions: 99  Slow queries: 2  Opens: 17  \
     Open tables: 10  Queries per second avg: 0.023";
@@ -42,9 +41,7 @@ fn session() -> Vec<u8> {
 }
 
 fn run(json: &str, bytes: &[u8]) -> Result<Report, ProbeError> {
-    let config = config::parse::<Config>(json)?;
-    let net = FakeNet::connecting(Ok(FakeConnection::sending(bytes)));
-    judge::check(&request(json), &config, &net)
+    fake::run(judge::check, json, Ok(FakeConnection::sending(bytes)))
 }
 
 fn outcome(json: &str, bytes: &[u8]) -> (State, String) {
@@ -54,12 +51,8 @@ fn outcome(json: &str, bytes: &[u8]) -> (State, String) {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let report = run("{}", &session()).unwrap();
-    assert_eq!(
-        undeclared_metrics(&Mysql::describe(), &report),
-        Vec::<String>::new()
-    );
+    assert_eq!(manifest_problems::<Mysql>(&report), Vec::<String>::new());
 }
 
 #[test]
@@ -178,8 +171,7 @@ fn what_is_wrong_is_named() {
         assert_eq!(found, state, "{summary}");
         assert!(summary.contains(text), "{summary}");
     }
-    let net = FakeNet::connecting(Err(Error::Refused));
-    let refused = judge::check(&request("{}"), &config::parse("{}").unwrap(), &net);
+    let refused = fake::run(judge::check, "{}", Err(Error::Refused));
     assert_eq!(refused, Ok(Report::critical("connection refused")));
 }
 
@@ -194,8 +186,7 @@ fn tls_is_asked_for_as_configured() {
         ..FakeConnection::sending(&session())
     };
     let written = connection.written.clone();
-    let net = FakeNet::connecting(Ok(connection));
-    let report = judge::check(&request(require), &config::parse(require).unwrap(), &net).unwrap();
+    let report = fake::run(judge::check, require, Ok(connection)).unwrap();
     assert_eq!(report.state, State::Ok);
     assert_eq!(metric(&report, "cert_days"), Some(90.0));
     // The request for TLS is the head of the login, which comes second.

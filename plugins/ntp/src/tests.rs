@@ -4,11 +4,11 @@ use bellwether_plugin::datagrams::{
     Datagram, Datagrams, DnsQuery, DnsResponse, Error, IcmpRequest, IcmpResponse, UdpRequest,
     UdpResponse,
 };
-use bellwether_plugin::fake::{NOW, request, schema_problems};
+use bellwether_plugin::fake::{NOW, manifest_problems, metric, mutations, request};
 use bellwether_plugin::net::{Phase, Timings};
 use bellwether_plugin::{ProbeError, Report, State, config};
 
-use crate::{Config, SCHEMA, judge, packet};
+use crate::{Config, Ntp, judge, packet};
 
 /// A server whose clock is so many microseconds ahead, 10 ms away in each
 /// direction.
@@ -84,7 +84,8 @@ fn run(json: &str, server: &dyn Datagrams) -> Result<Report, ProbeError> {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
+    let report = run("{}", &Server::default()).unwrap();
+    assert_eq!(manifest_problems::<Ntp>(&report), Vec::<String>::new());
 }
 
 #[test]
@@ -109,10 +110,7 @@ fn the_offset_is_measured() {
         let report = run("{}", &server).unwrap();
         assert_eq!(report.state, state, "{}", report.summary);
         assert!(report.summary.starts_with(text), "{}", report.summary);
-        let value = |name: &str| {
-            let found = report.metrics.iter().find(|metric| metric.name == name);
-            found.map(|metric| metric.value).unwrap()
-        };
+        let value = |name: &str| metric(&report, name).unwrap();
         assert!((value("offset_ms") - ahead as f64 / 1_000.0).abs() < 0.01);
         assert!((value("delay_ms") - 20.0).abs() < 0.01);
         assert!((value("root_dispersion_ms") - 500.0).abs() < 0.01);
@@ -194,4 +192,18 @@ fn times_after_2036_are_read() {
     let answer = packet::answer(&data, 0, later).unwrap();
     assert_eq!(answer.received, later);
     assert!(packet::answer(&data[..47], 0, later).is_err());
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let mut data = vec![0; packet::SIZE];
+    data[0] = 0x24;
+    data[1] = 1;
+    data[24..32].copy_from_slice(&7_u64.to_be_bytes());
+    data[32..40].copy_from_slice(&stamp(NOW));
+    data[40..48].copy_from_slice(&stamp(NOW));
+    assert!(packet::answer(&data, 7, NOW).is_ok());
+    for bytes in mutations(&data) {
+        let _ = packet::answer(&bytes, 7, NOW);
+    }
 }

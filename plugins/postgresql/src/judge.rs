@@ -3,7 +3,7 @@
 use bellwether_plugin::endpoint::{Endpoint, one_line};
 use bellwether_plugin::findings::Findings;
 use bellwether_plugin::http::shorten;
-use bellwether_plugin::net::{Connection, Error, Net};
+use bellwether_plugin::net::{Connection, Error, Net, judge as judge_error};
 use bellwether_plugin::text::{Number, printable, quoted};
 use bellwether_plugin::wire::postgres_wants_tls;
 use bellwether_plugin::{ProbeError, Report, Request, State};
@@ -32,14 +32,11 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         ));
     }
     let endpoint = config.endpoint(5432);
-    let mut findings = Findings::default();
     let connection = match endpoint.connect(request, net, false) {
         Ok(connection) => connection,
-        Err(error) => {
-            findings.failed(error)?;
-            return Ok(findings.report(""));
-        }
+        Err(error) => return judge_error(error),
     };
+    let mut findings = Findings::default();
     match talk(request, config, &endpoint, &*connection) {
         Ok(seen) => {
             let summary = judge(config, &seen, &mut findings);
@@ -103,7 +100,7 @@ fn judge(config: &Config, seen: &Seen, findings: &mut Findings) -> String {
     let login = |what: String, findings: &mut Findings| {
         if config.needs_session() {
             findings.unknown(
-                "no session without a password, which no probe over TCP can give; see pg_hba.conf",
+                "no session without a password, which this probe does not give; see pg_hba.conf",
             );
         }
         what

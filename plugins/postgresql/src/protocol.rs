@@ -98,11 +98,15 @@ impl Refusal {
     }
 }
 
+/// Run-time parameters that are kept of those that the server reports; all of
+/// them could be more than a plugin has memory for.
+const PARAMETERS: [&str; 2] = ["server_version", "in_hot_standby"];
+
 /// How a session began.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Start {
-    /// With these parameters.
-    Ready(BTreeMap<String, String>),
+    /// With these of [`PARAMETERS`].
+    Ready(BTreeMap<&'static str, String>),
     /// Not without proof of who we are.
     Login(String),
     /// Not at all.
@@ -123,9 +127,10 @@ pub fn read_start(connection: &dyn Connection) -> Result<Start, Error> {
             b'E' => return Ok(Start::Refused(Refusal::read(&message.body))),
             b'S' => {
                 let mut texts = message.body.split(|byte| *byte == 0);
-                if let (Some(name), Some(value)) = (texts.next(), texts.next()) {
-                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-                    parameters.insert(text(name), text(value));
+                let found = texts.next().unwrap_or_default();
+                let known = PARAMETERS.into_iter().find(|name| name.as_bytes() == found);
+                if let (Some(name), Some(value)) = (known, texts.next()) {
+                    parameters.insert(name, String::from_utf8_lossy(value).into_owned());
                 }
             }
             b'Z' => return Ok(Start::Ready(parameters)),

@@ -1,12 +1,11 @@
 use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
-    undeclared_metrics,
+    self, FakeConnection, FakeNet, certificate, manifest_problems, metric, mutations, request,
 };
 use bellwether_plugin::net::Error;
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State, config};
 
-use crate::protocol::{Refusal, first_column, query, startup};
-use crate::{Config, Postgresql, SCHEMA, judge};
+use crate::protocol::{Refusal, Start, first_column, query, read_start, startup};
+use crate::{Postgresql, judge};
 
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = body.len() as u32 + 4;
@@ -43,9 +42,7 @@ fn rows(values: &[&str]) -> Vec<u8> {
 }
 
 fn run(json: &str, bytes: &[u8]) -> Result<Report, ProbeError> {
-    let config = config::parse::<Config>(json)?;
-    let net = FakeNet::connecting(Ok(FakeConnection::sending(bytes)));
-    judge::check(&request(json), &config, &net)
+    fake::run(judge::check, json, Ok(FakeConnection::sending(bytes)))
 }
 
 fn outcome(json: &str, bytes: &[u8]) -> (State, String) {
@@ -57,14 +54,13 @@ const QUERY: &str = r#""query":"SELECT 1""#;
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let report = run(
         &format!("{{{QUERY}}}"),
         &[ready("off"), rows(&["1"])].concat(),
     )
     .unwrap();
     assert_eq!(
-        undeclared_metrics(&Postgresql::describe(), &report),
+        manifest_problems::<Postgresql>(&report),
         Vec::<String>::new()
     );
 }
@@ -95,6 +91,17 @@ fn a_session_is_ok() {
             "PostgreSQL 15.18 ready, standby, expected a primary".to_owned()
         )
     );
+}
+
+#[test]
+fn only_parameters_that_are_read_are_kept() {
+    let other = message(b'S', b"TimeZone\0UTC\0");
+    let connection = FakeConnection::sending(&[other, ready("on")].concat());
+    let Start::Ready(parameters) = read_start(&connection).unwrap() else {
+        panic!("expected a session");
+    };
+    let names: Vec<&str> = parameters.into_keys().collect();
+    assert_eq!(names, ["in_hot_standby", "server_version"]);
 }
 
 #[test]
@@ -215,8 +222,7 @@ fn what_is_wrong_is_named() {
     }
     let zero = run(r#"{"query":"SELECT 1\u0000"}"#, b"");
     assert!(matches!(zero, Err(ProbeError::Config(problem)) if problem.pointer == "/query"));
-    let net = FakeNet::connecting(Err(Error::Refused));
-    let refused = judge::check(&request("{}"), &config::parse("{}").unwrap(), &net);
+    let refused = fake::run(judge::check, "{}", Err(Error::Refused));
     assert_eq!(refused, Ok(Report::critical("connection refused")));
 }
 

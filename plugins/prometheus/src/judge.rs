@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_plugin::endpoint::days;
 use bellwether_plugin::expect::{Regex, pattern};
 use bellwether_plugin::findings::{Findings, Limits};
 use bellwether_plugin::http::{set_headers, shorten};
-use bellwether_plugin::net::{HttpRequest, HttpResponse, Millis, Net, TlsOptions, ms};
+use bellwether_plugin::net::{
+    HttpRequest, HttpResponse, Millis, Net, TlsOptions, judge as judge_error, ms,
+};
 use bellwether_plugin::state::Store;
 use bellwether_plugin::text::{Number, quoted};
 use bellwether_plugin::{ProbeError, Report, Request, State, Timestamp};
@@ -141,14 +142,11 @@ pub fn check(
     store: &dyn Store,
 ) -> Result<Report, ProbeError> {
     let mut rules = prepare(config)?;
-    let mut findings = Findings::default();
     let response = match net.http(&http_request(config)) {
         Ok(response) => response,
-        Err(error) => {
-            findings.failed(error)?;
-            return Ok(findings.report(""));
-        }
+        Err(error) => return judge_error(error),
     };
+    let mut findings = Findings::default();
     let limits = Limits {
         warn_ms: config.warn_ms,
         critical_ms: config.critical_ms,
@@ -220,13 +218,7 @@ fn http_request(config: &Config) -> HttpRequest {
         }
     }
     request.max_body = config.max_body;
-    if !config.verify_tls || config.server_name.is_some() {
-        request.tls = Some(TlsOptions {
-            server_name: config.server_name.clone(),
-            verify: config.verify_tls,
-            alpn: Vec::new(),
-        });
-    }
+    request.tls = TlsOptions::other_than_verified(config.server_name.as_deref(), config.verify_tls);
     request
 }
 
@@ -363,25 +355,12 @@ impl Counters {
 }
 
 fn with_timings(report: Report, response: &HttpResponse, request: &Request) -> Report {
-    let timings = &response.timings;
-    let certificate = response.certificate.as_ref();
-    let report = report
-        .metric("latency_ms", ms(timings.total))
-        .metric_if("dns_ms", timings.resolve.map(ms))
-        .metric_if("connect_ms", timings.connect.map(ms))
-        .metric_if("tls_ms", timings.tls.map(ms))
-        .metric_if("first_byte_ms", timings.first_byte.map(ms))
+    report
+        .timings(&response.timings)
         .metric("size_bytes", response.body.len() as f64)
-        .metric_if(
-            "cert_days",
-            certificate.map(|certificate| days(certificate, request.now)),
-        )
         .detail(format!(
             "{} from {} ({})",
             response.version, response.peer, response.url
-        ));
-    match certificate {
-        Some(certificate) => report.detail(certificate.describe()),
-        None => report,
-    }
+        ))
+        .certificate(response.certificate.as_ref(), request.now)
 }

@@ -1,12 +1,11 @@
 use bellwether_plugin::fake::{
-    FakeNet, FakeStore, NOW, certificate, metric, mutations, request, response, schema_problems,
-    undeclared_metrics,
+    FakeNet, FakeStore, NOW, certificate, manifest_problems, metric, mutations, request, response,
 };
 use bellwether_plugin::net::{Error, HttpResponse};
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State, config};
 
 use crate::text::sample;
-use crate::{Config, Prometheus, SCHEMA, judge};
+use crate::{Config, Prometheus, judge};
 
 const BODY: &str = "# HELP up whether it is\n# TYPE up gauge\nup 1\n\
     http_requests_total{code=\"200\",method=\"get\"} 90 1395066363000\n\
@@ -35,14 +34,13 @@ fn run(rules: &str, body: &str) -> Report {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let answer = HttpResponse {
         certificate: Some(certificate(90)),
         ..response(200, BODY)
     };
     let report = run_at("", Ok(answer), NOW, &FakeStore::default()).unwrap();
     assert_eq!(
-        undeclared_metrics(&Prometheus::describe(), &report),
+        manifest_problems::<Prometheus>(&report),
         Vec::<String>::new()
     );
 }
@@ -69,6 +67,9 @@ fn samples_are_read_as_prometheus_does() {
     assert_eq!(sample("a:b_c 1").unwrap().name, "a:b_c");
     assert_eq!(sample("a{} +Inf").unwrap().value, f64::INFINITY);
     assert_eq!(sample("a\t-1.5e-3").unwrap().value, -0.0015);
+    let labels = |count| format!("a{{{}}} 1", "b=\"\",".repeat(count));
+    assert_eq!(sample(&labels(1_000)).unwrap().value, 1.0);
+    assert_eq!(sample(&labels(1_001)), None);
     for wrong in [
         "",
         "a",

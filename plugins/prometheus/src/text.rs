@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+/// Most labels of a sample. A line with more is none: 8 MiB of the shortest
+/// labels would take more memory than a plugin has.
+const MAX_LABELS: usize = 1_000;
+
 /// One line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample<'a> {
@@ -69,6 +73,9 @@ fn labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
             return None;
         }
         let (value, behind) = quoted(behind.trim_start().strip_prefix('"')?)?;
+        if labels.len() == MAX_LABELS {
+            return None;
+        }
         labels.push((name, value));
         rest = behind.trim_start();
         rest = match rest.strip_prefix(',') {

@@ -2,7 +2,7 @@
 
 use bellwether_plugin::findings::Findings;
 use bellwether_plugin::http::shorten;
-use bellwether_plugin::net::{Connection, Error, Net};
+use bellwether_plugin::net::{Connection, Error, Net, judge as judge_error};
 use bellwether_plugin::text::{Number, printable};
 use bellwether_plugin::wire::unexpected;
 use bellwether_plugin::{ProbeError, Report, Request};
@@ -30,14 +30,11 @@ pub enum Answer {
 /// Asks and judges.
 pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
     let endpoint = config.endpoint(6379);
-    let mut findings = Findings::default();
     let connection = match endpoint.connect(request, net, config.tls == Some(true)) {
         Ok(connection) => connection,
-        Err(error) => {
-            findings.failed(error)?;
-            return Ok(findings.report(""));
-        }
+        Err(error) => return judge_error(error),
     };
+    let mut findings = Findings::default();
     let mut info = Info::default();
     let mut summary = String::new();
     match ask(&*connection) {
@@ -50,7 +47,7 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
             summary = "answers, and asks for a password".to_owned();
             if config.needs_info() {
                 findings.unknown(
-                    "INFO is not readable without a password, which no probe over TCP can give",
+                    "INFO is not readable without a password, which this probe does not give",
                 );
             }
         }

@@ -1,11 +1,9 @@
-use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, metric, mutations, request, schema_problems, undeclared_metrics,
-};
+use bellwether_plugin::fake::{self, FakeConnection, manifest_problems, metric, mutations};
 use bellwether_plugin::net::Error;
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State};
 
 use crate::resp::Info;
-use crate::{Config, Redis, SCHEMA, judge};
+use crate::{Redis, judge};
 
 const MASTER: &str = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:60\r\n\
     connected_clients:3\r\nblocked_clients:1\r\nused_memory:900\r\nmaxmemory:1000\r\n\
@@ -19,9 +17,8 @@ fn session(info: &str) -> String {
 }
 
 fn run(json: &str, answer: &str) -> Result<Report, ProbeError> {
-    let config = config::parse::<Config>(json)?;
-    let net = FakeNet::connecting(Ok(FakeConnection::reading(&[answer])));
-    judge::check(&request(json), &config, &net)
+    let connection = FakeConnection::sending(answer.as_bytes());
+    fake::run(judge::check, json, Ok(connection))
 }
 
 fn outcome(json: &str, info: &str) -> (State, String) {
@@ -31,20 +28,15 @@ fn outcome(json: &str, info: &str) -> (State, String) {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let report = run("{}", &session(MASTER)).unwrap();
-    assert_eq!(
-        undeclared_metrics(&Redis::describe(), &report),
-        Vec::<String>::new()
-    );
+    assert_eq!(manifest_problems::<Redis>(&report), Vec::<String>::new());
 }
 
 #[test]
 fn a_good_master_is_ok_with_metrics() {
     let connection = FakeConnection::reading(&[&session(MASTER)]);
     let written = connection.written.clone();
-    let net = FakeNet::connecting(Ok(connection));
-    let report = judge::check(&request("{}"), &config::parse("{}").unwrap(), &net).unwrap();
+    let report = fake::run(judge::check, "{}", Ok(connection)).unwrap();
     assert_eq!(
         (report.state, report.summary.as_str()),
         (State::Ok, "Redis 7.0.15, master")
@@ -221,16 +213,14 @@ fn what_is_wrong_is_named() {
         assert_eq!(report.state, State::Critical);
         assert!(report.summary.contains(text), "{}", report.summary);
     }
-    let net = FakeNet::connecting(Err(Error::Refused));
-    let refused = judge::check(&request("{}"), &config::parse("{}").unwrap(), &net);
+    let refused = fake::run(judge::check, "{}", Err(Error::Refused));
     assert_eq!(refused, Ok(Report::critical("connection refused")));
 }
 
 #[test]
 fn no_bytes_make_it_panic() {
     for bytes in mutations(session(MASTER).as_bytes()) {
-        let net = FakeNet::connecting(Ok(FakeConnection::sending(&bytes)));
-        let report = judge::check(&request("{}"), &config::parse("{}").unwrap(), &net).unwrap();
+        let report = fake::run(judge::check, "{}", Ok(FakeConnection::sending(&bytes))).unwrap();
         assert!(report.summary.len() < 1_000);
         let info = Info::read(&bytes);
         assert!(info.replica_offsets().count() < 2_001);

@@ -28,8 +28,10 @@ pub struct ArenaFirst {
     next: Cell<usize>,
 }
 
-// SAFETY: a guest has one thread; the host calls into an instance from one task
-// at a time.
+// SAFETY: without atomics a guest has one thread, and the host calls into an
+// instance from one task at a time. On the host, and in a guest with threads, it
+// is not `Sync` and so cannot be a static.
+#[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
 unsafe impl Sync for ArenaFirst {}
 
 impl ArenaFirst {

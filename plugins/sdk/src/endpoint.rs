@@ -2,8 +2,8 @@
 //! TCP services share.
 
 use crate::findings::{Findings, Limits};
-use crate::net::{Certificate, Connection, Error, Net, TlsOptions, ms};
-use crate::{Manifest, ProbeError, Report, Request};
+use crate::net::{Certificate, Connection, Error, Net, Timings, TlsOptions, ms};
+use crate::{Manifest, ProbeError, Report, Request, Timestamp};
 
 /// What a check connects to, and the limits of that.
 #[derive(Debug, Clone, Copy)]
@@ -61,26 +61,37 @@ impl Endpoint<'_> {
         if let Some(certificate) = &certificate {
             findings.certificate(&self.limits, certificate, request.now);
         }
-        let report = findings
+        findings
             .report(summary)
-            .metric("latency_ms", latency)
+            .timings(&timings)
+            .detail(format!("answered from {}", connection.peer()))
+            .certificate(certificate.as_ref(), request.now)
+    }
+}
+
+impl Report {
+    /// Adds how long an exchange and its phases took; the metrics are those of
+    /// [`Manifest::connection_metrics`].
+    #[must_use]
+    pub fn timings(self, timings: &Timings) -> Self {
+        self.metric("latency_ms", ms(timings.total))
             .metric_if("dns_ms", timings.resolve.map(ms))
             .metric_if("connect_ms", timings.connect.map(ms))
             .metric_if("tls_ms", timings.tls.map(ms))
             .metric_if("first_byte_ms", timings.first_byte.map(ms))
-            .detail(format!("answered from {}", connection.peer()));
-        match certificate {
-            Some(certificate) => report
-                .metric("cert_days", days(&certificate, request.now))
-                .detail(certificate.describe()),
-            None => report,
-        }
     }
-}
 
-/// Days left, to a tenth.
-pub fn days(certificate: &Certificate, now: crate::Timestamp) -> f64 {
-    (certificate.days_left(now) * 10.0).round() / 10.0
+    /// Adds whose certificate was shown and the days it has left, to a tenth,
+    /// where there is one.
+    #[must_use]
+    pub fn certificate(self, certificate: Option<&Certificate>, now: Timestamp) -> Self {
+        let Some(certificate) = certificate else {
+            return self;
+        };
+        let days = (certificate.days_left(now) * 10.0).round() / 10.0;
+        self.metric("cert_days", days)
+            .detail(certificate.describe())
+    }
 }
 
 impl Certificate {
@@ -96,7 +107,8 @@ impl Certificate {
 }
 
 impl Manifest {
-    /// Announces the metrics of [`Endpoint::report`]; `tls` those of TLS too.
+    /// Announces the metrics of [`Report::timings`]; `tls` those of TLS and of
+    /// [`Report::certificate`] too.
     #[must_use]
     pub fn connection_metrics(self, tls: bool) -> Self {
         let manifest = self

@@ -3,10 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 
+use serde::de::DeserializeOwned;
+
 use crate::net::{
     Certificate, Connection, Error, HttpRequest, HttpResponse, Net, Timings, TlsOptions,
 };
-use crate::{Batch, Level, Node, RawEntry, RawRecords, RawSpan, Request, Timestamp, state};
+use crate::{
+    Batch, Level, Manifest, Node, Probe, ProbeError, RawEntry, RawRecords, RawSpan, Report,
+    Request, Timestamp, state,
+};
 
 /// A network that answers as told and remembers what was asked.
 #[derive(Default)]
@@ -217,15 +222,36 @@ pub fn mutations(sample: &[u8]) -> Vec<Vec<u8>> {
     inputs
 }
 
-/// Where the metrics of a report and those of the manifest disagree.
-pub fn undeclared_metrics(manifest: &crate::Manifest, report: &crate::Report) -> Vec<String> {
+/// Reads the configuration and checks against a server that answers the one
+/// connect so.
+pub fn run<C: DeserializeOwned>(
+    check: fn(&Request, &C, &dyn Net) -> Result<Report, ProbeError>,
+    json: &str,
+    answer: Result<FakeConnection, Error>,
+) -> Result<Report, ProbeError> {
+    let config = crate::config::parse::<C>(json)?;
+    check(&request(json), &config, &FakeNet::connecting(answer))
+}
+
+/// What is wrong with a probe's manifest: with its schema, and with its metrics
+/// where a full report carries others.
+pub fn manifest_problems<P: Probe>(report: &Report) -> Vec<String> {
+    let manifest = P::describe();
+    let mut problems = schema_problems::<P::Config>(&manifest.config_schema);
+    let undeclared = undeclared_metrics(&manifest, report);
+    problems.extend(undeclared.iter().map(|name| format!("{name}: undeclared")));
+    problems
+}
+
+/// Metrics of a report that the manifest does not announce.
+pub fn undeclared_metrics(manifest: &Manifest, report: &Report) -> Vec<String> {
     let declared = |name: &str| manifest.metrics.iter().any(|spec| spec.name == name);
     let names = report.metrics.iter().map(|metric| metric.name.clone());
     names.filter(|name| !declared(name)).collect()
 }
 
 /// The metric of that name.
-pub fn metric(report: &crate::Report, name: &str) -> Option<f64> {
+pub fn metric(report: &Report, name: &str) -> Option<f64> {
     let found = report.metrics.iter().find(|metric| metric.name == name);
     found.map(|metric| metric.value)
 }

@@ -62,12 +62,9 @@ impl Findings {
 
     /// Judges a value that must not be too great.
     pub fn above(&mut self, what: &str, value: f64, warn: Option<f64>, critical: Option<f64>) {
-        let text = |limit: f64| format!("{what} {}, above {}", Number(value), Number(limit));
-        match (warn, critical) {
-            (_, Some(limit)) if value > limit => self.critical(text(limit)),
-            (Some(limit), _) if value > limit => self.warning(text(limit)),
-            _ => {}
-        }
+        self.exceeds(value, warn, critical, |limit| {
+            format!("{what} {}, above {}", Number(value), Number(limit))
+        });
     }
 
     /// Judges a value that must not be too great; `text` says what is wrong,
@@ -97,16 +94,15 @@ impl Findings {
     }
 
     /// Judges how long it took, in milliseconds.
+    pub fn slower(&mut self, took: f64, warn: Option<f64>, critical: Option<f64>) {
+        self.exceeds(took, warn, critical, |limit| {
+            format!("slower than {}", Millis(limit))
+        });
+    }
+
+    /// Judges how long it took, in milliseconds, by limits of an endpoint.
     pub fn latency(&mut self, limits: &Limits, latency: f64) {
-        match (limits.warn_ms, limits.critical_ms) {
-            (_, Some(limit)) if latency > limit => {
-                self.critical(format!("slower than {}", Millis(limit)));
-            }
-            (Some(limit), _) if latency > limit => {
-                self.warning(format!("slower than {}", Millis(limit)));
-            }
-            _ => {}
-        }
+        self.slower(latency, limits.warn_ms, limits.critical_ms);
     }
 
     /// Judges a certificate's age. Whoever accepts any certificate does not want

@@ -23,6 +23,7 @@ pub mod fake;
 pub mod files;
 pub mod findings;
 mod glue;
+pub mod greeting;
 pub mod http;
 pub mod log;
 mod manifest;

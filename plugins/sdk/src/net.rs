@@ -107,6 +107,16 @@ impl TlsOptions {
             alpn: Vec::new(),
         }
     }
+
+    /// What a request must carry to have another name asked for, or any
+    /// certificate accepted; `None` where neither is wanted.
+    pub fn other_than_verified(server_name: Option<&str>, verify: bool) -> Option<Self> {
+        (!verify || server_name.is_some()).then(|| TlsOptions {
+            server_name: server_name.map(str::to_owned),
+            verify,
+            alpn: Vec::new(),
+        })
+    }
 }
 
 impl HttpRequest {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Bytes that are looked at for the beginning of what came.
+const MAX_QUOTED: usize = 400;
+
 /// Text for people: control characters as escapes, and all that is not ASCII
 /// where the bytes are not UTF-8.
 pub fn printable(bytes: &[u8]) -> String {
@@ -25,7 +28,14 @@ pub fn quoted(bytes: &[u8]) -> String {
         [] => "nothing".to_owned(),
         bytes => {
             // Escapes make text longer, never shorter.
-            let start = &bytes[..bytes.len().min(400)];
+            let mut start = &bytes[..bytes.len().min(MAX_QUOTED)];
+            // A character that the cut goes through does not make it binary.
+            if let Err(error) = std::str::from_utf8(start)
+                && error.error_len().is_none()
+                && start.len() < bytes.len()
+            {
+                start = &start[..error.valid_up_to()];
+            }
             format!("\"{}\"", crate::http::shorten(&printable(start), 80))
         }
     }
@@ -69,6 +79,8 @@ mod tests {
             assert_eq!(quoted(bytes), text);
         }
         assert_eq!(quoted(&[b'a'; 100_000]).chars().count(), 83);
+        // Three bytes each: the cut goes through the 134th.
+        assert!(quoted("€".repeat(200).as_bytes()).starts_with("\"€€"));
     }
 
     #[test]

@@ -132,11 +132,6 @@ pub fn expect_reply(
     Err(unexpected(&expected, reply.text().as_bytes()))
 }
 
-/// A word of a capability list, in any case.
-pub fn has_word(words: &[String], wanted: &str) -> bool {
-    words.iter().any(|word| word.eq_ignore_ascii_case(wanted))
-}
-
 /// Asks a PostgreSQL server for TLS. True where it agrees; the upgrade is next.
 pub fn postgres_wants_tls(connection: &dyn Connection) -> Result<bool, Error> {
     const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f];

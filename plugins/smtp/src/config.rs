@@ -1,12 +1,12 @@
 //! What an operator writes.
 
-use serde::Deserialize;
+use bellwether_plugin::greeting::Encryption;
 
 bellwether_plugin::endpoint_config! {
     /// Configuration of one check.
     pub struct Config {
         /// How the connection is encrypted; not at all where absent.
-        pub tls: Option<Tls>,
+        pub tls: Option<Encryption>,
         /// Name to greet with.
         pub helo: Option<String>,
         /// Text that the greeting must hold.
@@ -18,19 +18,6 @@ bellwether_plugin::endpoint_config! {
         /// Recipient that the server must take.
         pub rcpt_to: Option<String>,
     }
-}
-
-/// How a connection is encrypted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tls {
-    /// Not at all.
-    #[default]
-    None,
-    /// After the greeting.
-    Starttls,
-    /// From the start.
-    Implicit,
 }
 
 /// JSON Schema of [`Config`].

@@ -1,11 +1,10 @@
 use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
-    undeclared_metrics,
+    self, FakeConnection, FakeNet, certificate, manifest_problems, metric, mutations, request,
 };
 use bellwether_plugin::net::{Error, Phase};
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State, config};
 
-use crate::{Config, SCHEMA, Smtp, judge};
+use crate::{Smtp, judge};
 
 const GOOD: &[&str] = &[
     "220 mail.example.org ESMTP ready\r\n",
@@ -13,8 +12,7 @@ const GOOD: &[&str] = &[
 ];
 
 fn run(json: &str, answer: Result<FakeConnection, Error>) -> Result<Report, ProbeError> {
-    let config = config::parse::<Config>(json)?;
-    judge::check(&request(json), &config, &FakeNet::connecting(answer))
+    fake::run(judge::check, json, answer)
 }
 
 fn outcome(json: &str, chunks: &[&str]) -> (State, String) {
@@ -24,16 +22,12 @@ fn outcome(json: &str, chunks: &[&str]) -> (State, String) {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let connection = FakeConnection {
         certificate: Some(certificate(90)),
         ..FakeConnection::reading(GOOD)
     };
     let report = run("{}", Ok(connection)).unwrap();
-    assert_eq!(
-        undeclared_metrics(&Smtp::describe(), &report),
-        Vec::<String>::new()
-    );
+    assert_eq!(manifest_problems::<Smtp>(&report), Vec::<String>::new());
 }
 
 #[test]
@@ -73,7 +67,7 @@ fn starttls_must_be_offered_and_taken() {
     let (state, text) = outcome(starttls, &["220 a\r\n", "250 a\r\n"]);
     assert_eq!(state, State::Critical);
     assert!(
-        text.contains("expected STARTTLS among the extensions, found nothing"),
+        text.contains("expected the server to offer STARTTLS, found nothing"),
         "{text}"
     );
     let (state, text) = outcome(starttls, &[GOOD[0], GOOD[1], "454 not now\r\n"]);

@@ -3,7 +3,7 @@
 use bellwether_plugin::expect::{Regex, optional_pattern};
 use bellwether_plugin::findings::Findings;
 use bellwether_plugin::http::shorten;
-use bellwether_plugin::net::{Connection, Error, Net};
+use bellwether_plugin::net::{Connection, Error, Net, judge as judge_error};
 use bellwether_plugin::text::{printable, quoted};
 use bellwether_plugin::{ProbeError, Report, Request};
 
@@ -18,14 +18,11 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     let must = optional_pattern("/software_regex", config.software_regex.as_deref())?;
     let must_not = optional_pattern("/software_not_regex", config.software_not_regex.as_deref())?;
     let endpoint = config.endpoint();
-    let mut findings = Findings::default();
     let connection = match endpoint.connect(request, net, false) {
         Ok(connection) => connection,
-        Err(error) => {
-            findings.failed(error)?;
-            return Ok(findings.report(""));
-        }
+        Err(error) => return judge_error(error),
     };
+    let mut findings = Findings::default();
     let mut identification = None;
     let mut offer = Vec::new();
     if let Err(error) = talk(config, &*connection, &mut identification, &mut offer) {

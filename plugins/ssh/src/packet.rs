@@ -9,6 +9,9 @@ const MAX_BANNER_LINES: usize = 50;
 /// Greatest packet that every implementation takes (section 6.1).
 const MAX_PACKET: usize = 35_000;
 
+/// Most names in an offer; OpenSSH has some fifty.
+const MAX_NAMES: usize = 1_000;
+
 const MSG_DISCONNECT: u8 = 1;
 const MSG_KEXINIT: u8 = 20;
 
@@ -86,12 +89,14 @@ pub fn offer(packet: &[u8]) -> Option<Result<Vec<String>, Error>> {
         rest = behind;
         for name in list.split(|byte| *byte == b',') {
             let name = String::from_utf8_lossy(name).into_owned();
-            if !name.is_empty() && !names.contains(&name) {
-                names.push(name);
+            if name.is_empty() || names.contains(&name) {
+                continue;
             }
-        }
-        if names.len() > 1_000 {
-            return None;
+            // Every name is looked for among those before it.
+            if names.len() == MAX_NAMES {
+                return None;
+            }
+            names.push(name);
         }
     }
     Some(Ok(names))

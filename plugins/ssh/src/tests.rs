@@ -1,11 +1,9 @@
-use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, metric, mutations, request, schema_problems, undeclared_metrics,
-};
+use bellwether_plugin::fake::{self, FakeConnection, manifest_problems, metric, mutations};
 use bellwether_plugin::net::Error;
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State};
 
 use crate::packet::{identification, offer};
-use crate::{Config, SCHEMA, Ssh, judge};
+use crate::{Ssh, judge};
 
 /// A packet without encryption: length, padding, payload.
 fn packet(payload: &[u8]) -> Vec<u8> {
@@ -47,21 +45,15 @@ fn server(identification: &str) -> Vec<u8> {
 }
 
 fn run(json: &str, bytes: &[u8]) -> Result<Report, ProbeError> {
-    let config = config::parse::<Config>(json)?;
-    let net = FakeNet::connecting(Ok(FakeConnection::sending(bytes)));
-    judge::check(&request(json), &config, &net)
+    fake::run(judge::check, json, Ok(FakeConnection::sending(bytes)))
 }
 
 const DEBIAN: &str = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n";
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let report = run("{}", &server(DEBIAN)).unwrap();
-    assert_eq!(
-        undeclared_metrics(&Ssh::describe(), &report),
-        Vec::<String>::new()
-    );
+    assert_eq!(manifest_problems::<Ssh>(&report), Vec::<String>::new());
 }
 
 #[test]
@@ -151,8 +143,7 @@ fn what_is_wrong_is_named() {
         assert_eq!(report.state, State::Critical);
         assert!(report.summary.contains(text), "{}", report.summary);
     }
-    let net = FakeNet::connecting(Err(Error::Refused));
-    let refused = judge::check(&request("{}"), &config::parse("{}").unwrap(), &net);
+    let refused = fake::run(judge::check, "{}", Err(Error::Refused));
     assert_eq!(refused, Ok(Report::critical("connection refused")));
 }
 
@@ -163,6 +154,9 @@ fn no_bytes_make_it_panic() {
         assert!(report.summary.len() < 1_000);
         let _ = identification(&bytes);
     }
+    let names: Vec<String> = (0..1_001).map(|number| number.to_string()).collect();
+    assert!(offer(&kexinit(&names[..999].join(","), "c")[4..]).is_none());
+    assert!(offer(&kexinit(&names[..998].join(","), "c")[4..]).is_some());
     for bytes in mutations(&kexinit("a,b", "c")[4..]) {
         let _ = offer(&bytes);
     }

@@ -97,8 +97,8 @@ pub const SCHEMA: &str = r##"{
 "ignore_disks":{"type":"array","items":{"type":"string"},"default":[],"description":"mount points to leave out, with everything below"},
 "processes":{"type":"array","default":[],"description":"processes that must run","items":{"type":"object","additionalProperties":false,"required":["name"],"properties":{
 "name":{"type":"string","description":"name as the kernel has it: the first 15 bytes of the program's"},
-"min":{"type":"integer","minimum":0,"default":1,"description":"fewer are critical"},
-"max":{"type":"integer","minimum":0,"description":"more are critical"}}}}
+"min":{"type":"integer","minimum":0,"maximum":1000,"default":1,"description":"fewer are critical; they are counted up to 1,000"},
+"max":{"type":"integer","minimum":0,"maximum":999,"description":"more are critical"}}}}
 }}"##;
 
 /// Where the processor times of the last run are kept.

@@ -2,7 +2,7 @@
 
 use bellwether_plugin::endpoint::Endpoint;
 use bellwether_plugin::findings::{Findings, Limits};
-use bellwether_plugin::net::{Certificate, Connection, Error, Net};
+use bellwether_plugin::net::{Certificate, Connection, Error, Net, judge as judge_error};
 use bellwether_plugin::text::quoted;
 use bellwether_plugin::wire::{expect_reply, postgres_wants_tls, read_line, unexpected};
 use bellwether_plugin::{ProbeError, Report, Request};
@@ -23,15 +23,14 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
                 findings.critical(format!("not trusted: {reason}"));
                 (connection, Some(0.0))
             }
-            Err(_) => return failed(Error::Tls(reason)),
+            Err(_) => return judge_error(Error::Tls(reason)),
         },
         Ok(connection) => (connection, config.verify.then_some(1.0)),
-        Err(error) => return failed(error),
+        Err(error) => return judge_error(error),
     };
     let Some(certificate) = connection.certificate() else {
-        return Ok(Report::unknown(
-            "the server showed no certificate that can be read",
-        ));
+        findings.unknown("the server showed no certificate that can be read");
+        return Ok(findings.report(""));
     };
     judge(config, &certificate, &mut findings);
     let left = certificate.days_left(request.now);
@@ -61,12 +60,6 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         .metric("validity_days", validity.round())
         .metric_if("trusted", trust)
         .detail(format!("SHA-256 {}", certificate.sha256)))
-}
-
-fn failed(error: Error) -> Result<Report, ProbeError> {
-    let mut findings = Findings::default();
-    findings.failed(error)?;
-    Ok(findings.report(""))
 }
 
 fn endpoint(config: &Config, verify: bool) -> Endpoint<'_> {

@@ -1,13 +1,12 @@
 use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
-    undeclared_metrics,
+    FakeConnection, FakeNet, certificate, manifest_problems, metric, mutations, request,
 };
 use bellwether_plugin::net::Error;
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State, config};
 
 use crate::config::Starttls;
 use crate::judge::{ask_for_tls, covers};
-use crate::{Config, SCHEMA, TlsCertificate, judge};
+use crate::{Config, TlsCertificate, judge};
 
 fn run(json: &str, answers: Vec<Result<FakeConnection, Error>>) -> Result<Report, ProbeError> {
     let net = FakeNet::default();
@@ -24,10 +23,9 @@ fn showing(days: i64) -> FakeConnection {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let report = run("{}", vec![Ok(showing(90))]).unwrap();
     assert_eq!(
-        undeclared_metrics(&TlsCertificate::describe(), &report),
+        manifest_problems::<TlsCertificate>(&report),
         Vec::<String>::new()
     );
 }
@@ -81,6 +79,13 @@ fn an_untrusted_certificate_is_shown_all_the_same() {
     );
     assert_eq!(metric(&report, "trusted"), Some(0.0));
     assert_eq!(metric(&report, "cert_days"), Some(90.0));
+    let report = run("{}", vec![wrong(), Ok(FakeConnection::default())]).unwrap();
+    assert_eq!(
+        report,
+        Report::critical(
+            "not trusted: invalid peer certificate: UnknownIssuer, the server showed no certificate that can be read"
+        )
+    );
     let report = run("{}", vec![wrong(), Err(Error::Refused)]).unwrap();
     assert_eq!(
         report.summary,

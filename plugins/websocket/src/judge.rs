@@ -3,7 +3,7 @@
 use bellwether_plugin::endpoint::Endpoint;
 use bellwether_plugin::findings::{Findings, Limits};
 use bellwether_plugin::http::shorten;
-use bellwether_plugin::net::{Connection, Error, Millis, Net, ms};
+use bellwether_plugin::net::{Connection, Error, Millis, Net, judge as judge_error, ms};
 use bellwether_plugin::text::{printable, quoted};
 use bellwether_plugin::{ProbeError, Report, Request};
 
@@ -42,14 +42,11 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
             verify: config.verify,
         },
     };
-    let mut findings = Findings::default();
     let connection = match endpoint.connect(request, net, target.tls) {
         Ok(connection) => connection,
-        Err(error) => {
-            findings.failed(error)?;
-            return Ok(findings.report(""));
-        }
+        Err(error) => return judge_error(error),
     };
+    let mut findings = Findings::default();
     let mut seen = Seen::default();
     let mask = [nonce[16], nonce[17], nonce[18], nonce[19]];
     let mut summary = String::new();

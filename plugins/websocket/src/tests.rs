@@ -1,13 +1,12 @@
 use bellwether_plugin::fake::{
-    FakeConnection, FakeNet, certificate, metric, mutations, request, schema_problems,
-    undeclared_metrics,
+    self, FakeConnection, FakeNet, certificate, manifest_problems, metric, mutations, request,
 };
 use bellwether_plugin::net::{Error, Phase};
-use bellwether_plugin::{Probe as _, ProbeError, Report, State, config};
+use bellwether_plugin::{ProbeError, Report, State, config};
 
 use crate::frame::{Assembler, Frame, close_reason, encode, opcode, read};
 use crate::upgrade::{self, Target, accept};
-use crate::{Config, SCHEMA, Websocket, judge};
+use crate::{Config, Websocket, judge};
 
 /// A frame as a server sends it.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
@@ -37,10 +36,9 @@ fn outcome(more: &str, bytes: &[u8]) -> (State, String) {
 
 #[test]
 fn the_schema_fits_the_configuration() {
-    assert_eq!(schema_problems::<Config>(SCHEMA), Vec::<String>::new());
     let report = run("", &[head(""), frame(opcode::PONG, b"bellwether")].concat()).unwrap();
     assert_eq!(
-        undeclared_metrics(&Websocket::describe(), &report),
+        manifest_problems::<Websocket>(&report),
         Vec::<String>::new()
     );
 }
@@ -214,8 +212,7 @@ fn what_is_wrong_is_named() {
         .borrow_mut()
         .push_back(Err(Error::Timeout(Phase::Receive)));
     let json = r#"{"url":"ws://a/"}"#;
-    let net = FakeNet::connecting(Ok(silent));
-    let report = judge::check(&request(json), &config::parse(json).unwrap(), &net).unwrap();
+    let report = fake::run(judge::check, json, Ok(silent)).unwrap();
     assert_eq!(report.summary, "timed out in receive");
 }
 
