@@ -40,9 +40,13 @@ const metrics = {
   'queue-depth': [['depth', '1', 'messages waiting']],
 };
 
+export const lately = (seed, more = {}) => ({ cost: { runs: seed * 41, faults: {}, cpu_us: seed * 41 * 930, host_calls: seed * 83, peak_memory: seed * 9_000 }, signed_by: null, quarantine: null, ...more });
+const ALL = ['net', 'state', 'system', 'files', 'secrets', 'command', 'read-secrets'];
+const PROGRAM = { type: 'object', additionalProperties: false, properties: { args: { type: 'array', items: { type: 'string' }, description: "arguments behind the program's name" }, env: { type: 'object', additionalProperties: { type: 'string' }, description: 'environment variables' } } };
+
 function plugin(name, kind, origin, version, summary, wanted, used_by, extra = {}) {
   const seed = name.length * 31 + name.charCodeAt(0);
-  const versions = [{ digest: digest(seed), version, uploaded_at: now() - 40 * H, uploaded_by: 'admin', size: 180_000 + seed * 900, active: true }];
+  const versions = [{ digest: digest(seed), version, uploaded_at: now() - 40 * H, uploaded_by: 'admin', size: 180_000 + seed * 900, active: true, ...lately(seed) }];
   return {
     name, kind, origin, active_digest: versions[0].digest, versions, summary, wanted, used_by,
     grants: origin === 'builtin' ? { net: ['node'] } : {}, granted: origin === 'builtin', ...extra,
@@ -58,14 +62,17 @@ export function makePlugins() {
     plugin('regex', 'log-parser', 'builtin', '0.1.0', 'log lines that match a regular expression', [], []),
     plugin('run-command', 'action', 'builtin', '0.1.0', 'runs a command that the operator configured by name', ['command'], ['remediation restart-web']),
     plugin('http-request', 'action', 'builtin', '0.1.0', 'sends one HTTP request', ['net', 'secrets'], []),
-    plugin('queue-depth', 'probe', 'upload', '1.3.0', 'length of a message queue', ['net', 'secrets', 'state'], ['check orders-queue']),
-    plugin('backup-age', 'command', 'upload', '0.9.0', 'age of the newest backup', ['net'], [], {}),
+    plugin('queue-depth', 'probe', 'upload', '1.3.0', 'length of a message queue', ALL, ['check orders-queue']),
+    plugin('raid-status', 'probe', 'upload', '0.4.0', 'state of a disk array', ['files', 'read-secrets'], []),
+    plugin('backup-age', 'command', 'upload', '0.0.0+5f2a91c04d11', 'a WASI program', [], [], { granted: true }),
   ];
   const queue = list.find((p) => p.name === 'queue-depth');
-  queue.grants = { net: ['node', 'queue.example.org:443'], state: true, secrets: ['api-token'] };
+  list.at(-1).manifest.config_schema = PROGRAM;
+  queue.grants = { net: ['node', 'queue.example.org:443'], state: true, system: true, files: ['backups'], secrets: ['api-token'], commands: ['fail-over'], read_secrets: ['smtp-password'] };
   queue.granted = true;
-  queue.faults_24h = 14;
-  queue.versions.push({ digest: digest(4711), version: '1.2.1', uploaded_at: now() - 900 * H, uploaded_by: 'admin', size: 201_220, active: false });
+  Object.assign(queue.versions[0], lately(70, { signed_by: 'release-2026', quarantine: { cause: 'crashes', reason: '10 runs in a row crashed it within 5 minutes', since: now() - 2 * H, trials: 1, trial_at: now() + 4e8 } }));
+  queue.versions[0].cost.faults = { trap: 12, limit: 2 };
+  queue.versions.push({ digest: digest(4711), version: '1.2.1', uploaded_at: now() - 900 * H, uploaded_by: 'admin', size: 201_220, active: false, ...lately(3) });
   return list;
 }
 
@@ -217,3 +224,8 @@ export function makeMails() {
     { id: 'm3.eml', at: now() - 3.5 * MIN, from: 'Bellwether <alerts@example.org>', to: 'ops@example.org', subject: '[FIRING] homepage-down on web-2: no answer within 5 s', message_id: '<41.9@bellwether>', in_reply_to: null, text: 'FIRING homepage-down on web-2\n\nno answer within 5 s (timed out in connect)\n\nTried: restart-web', html: html('#a51c1c', 'Firing', 'http://192.0.2.12:8081/health: no answer within 5 s (timed out in connect)') },
   ];
 }
+
+export const crashes = (name) =>
+  name !== 'queue-depth'
+    ? []
+    : [9, 8, 7].map((id) => ({ id, request: { plugin: name, version: '1.3.0', digest: digest(11), at: now() - id * 6e8, fault: { kind: 'trap', text: 'the plugin crashed: index out of bounds: the len is 0 but the index is 0, at src/lib.rs:48' }, check: 'orders-queue', node: { name: 'db-1', address: 'db-1.internal.example.org', labels: {} }, config: { queue: 'orders' }, attempt: 1, timeout_ms: 5000, memory: 64 << 20, grants: {}, state: {} } }));

@@ -124,7 +124,7 @@ async function upload(id, file) {
   await wait(500);
   const name = file.name.replace(/\.wasm$/, '');
   const old = db.plugins.find((p) => p.name === name);
-  const version = { digest: data.digest(Date.now() % 9999), version: old ? '2.0.0' : '1.0.0', uploaded_at: now(), uploaded_by: 'admin', size: file.size, active: !old };
+  const version = { digest: data.digest(Date.now() % 9999), version: old ? '2.0.0' : '1.0.0', uploaded_at: now(), uploaded_by: 'admin', size: file.size, active: !old, ...data.lately(1) };
   if (old) old.versions.unshift(version);
   else db.plugins.push({ name, kind: 'probe', origin: 'upload', active_digest: version.digest, versions: [version], summary: 'an example probe', grants: {}, wanted: ['net', 'state', 'secrets', 'command'], used_by: [], granted: false, manifest: { name, version: version.version, summary: 'an example probe', config_schema: data.schemas['queue-depth'], capabilities: ['net', 'state', 'secrets', 'command'], metrics: [] } });
   step('done', 'ready for review', { result: { name, version: version.version, kind: 'probe', digest: version.digest, wanted: ['net', 'state', 'secrets', 'command'], manifest: { summary: 'an example probe' }, ...(old ? { replaces: { version: '1.3.0', added_capabilities: ['command'], removed_capabilities: [] } } : {}) } });
@@ -172,8 +172,9 @@ const routes = [
   ['GET', '/plugins', ({ query }) => page(db.plugins.map(({ manifest: _, ...p }) => p), query)],
   ['GET', '/plugins/uploads/([^/]+)', ({ m }) => db.uploads.get(m[1]) ?? find([], () => false, 'upload')],
   ['GET', '/plugins/([^/]+)', ({ m }) => find(db.plugins, (p) => p.name === m[1], 'plugin')],
-  ['GET', '/plugins/([^/]+)/crashes', ({ query }) => page([], query)],
-  ['PUT', '/plugins/([^/]+)/grants', ({ m, body }) => { body.net.forEach((g, i) => { if (g !== 'node' && !/:/.test(g)) throw invalid([`net[${i}]`, `expected host:port, found ${JSON.stringify(g)}`, `${g}:443`]); }); const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); p.grants = body; p.granted = body.net.length > 0; tell({ type: 'plugins', digest: p.active_digest }); return { generation: ++db.generation }; }],
+  ['GET', '/plugins/([^/]+)/crashes', ({ m, query }) => page(data.crashes(m[1]), query)],
+  ['PUT', '/plugins/([^/]+)/grants', ({ m, body }) => { (body.net ?? []).forEach((g, i) => { if (g !== 'node' && !/:/.test(g)) throw invalid([`net[${i}]`, `expected host:port, found ${JSON.stringify(g)}`, `${g}:443`]); }); (body.files ?? []).forEach((f, i) => { if (f !== 'backups') throw invalid([`files[${i}]`, `expected a name that the configuration file defines, found ${JSON.stringify(f)}`]); }); const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); p.grants = body; p.granted = p.wanted.every((c) => [body[{ command: 'commands', 'read-secrets': 'read_secrets' }[c] ?? c]].flat().some(Boolean)); tell({ type: 'plugins', digest: p.active_digest }); return { generation: ++db.generation }; }],
+  ['POST', '/plugins/([^/]+)/release', ({ m, body }) => { for (const v of find(db.plugins, (x) => x.name === m[1], 'plugin').versions) if (v.digest === body.digest) v.quarantine = null; tell({ type: 'plugins', digest: body.digest }); }],
   ['POST', '/plugins/([^/]+)/activate', ({ m, body }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); for (const v of p.versions) v.active = v.digest === body.digest; p.active_digest = body.digest; tell({ type: 'plugins', digest: body.digest }); return { generation: ++db.generation }; }],
   ['DELETE', '/plugins/([^/]+)', ({ m }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); if (p.used_by.length) throw new Problem(409, 'in_use', `${m[1]} is used by ${p.used_by.join(', ')}; change them first`); db.plugins.splice(db.plugins.indexOf(p), 1); }],
   ['DELETE', '/plugins/([^/]+)/versions/([^/]+)', ({ m }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); p.versions = p.versions.filter((v) => v.digest !== m[2]); }],

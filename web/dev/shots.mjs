@@ -6,7 +6,7 @@ const [base = 'http://127.0.0.1:8490', out = 'dev/shots', filter = '', modes = '
 const pages = {
   overview: '/', alerts: '/alerts', alert: '/alerts/41', fault: '/alerts/42', status: '/status', series: '/series/homepage/web-2', 'series-fault': '/series/orders-queue/db-1',
   nodes: '/nodes', node: '/nodes/web-2', 'node-new': '/nodes/new', checks: '/checks', check: '/checks/api', 'check-new': '/checks/new', 'check-edit': '/checks/api/edit', 'check-file': '/checks/homepage/edit',
-  rules: '/rules', 'rule-new': '/rules/new', contacts: '/contacts', remediation: '/remediations/restart-web', 'log-sources': '/log-sources', plugins: '/plugins', plugin: '/plugins/queue-depth', 'plugin-review': '/plugins/backup-age',
+  rules: '/rules', 'rule-new': '/rules/new', contacts: '/contacts', remediation: '/remediations/restart-web', 'log-sources': '/log-sources', plugins: '/plugins', plugin: '/plugins/queue-depth', 'plugin-review': '/plugins/raid-status', program: '/plugins/backup-age',
   logs: '/logs', mailbox: '/mailbox', config: '/settings/config', users: '/settings/users', tokens: '/settings/tokens', audit: '/settings/audit',
 };
 await mkdir(out, { recursive: true });

@@ -60,6 +60,66 @@ test('a plugin is uploaded, reviewed and granted', async ({ page }) => {
   await expect(page.getByRole('button', { name: 'Save permissions' })).toBeVisible();
 });
 
+test('saving permissions changes what was changed and nothing else', async ({ page }) => {
+  // An engine may know a grant that this form does not.
+  await page.route('**/api/v1/plugins/queue-depth', async (route) => {
+    const response = await route.fetch();
+    const plugin = await response.json();
+    await route.fulfill({ response, json: { ...plugin, grants: { ...plugin.grants, later: ['something'] } } });
+  });
+  const before = page.waitForResponse('**/api/v1/plugins/queue-depth');
+  await page.goto('/plugins/queue-depth');
+  const { grants } = await (await before).json();
+  for (const title of ['Use the network', 'Remember between runs', 'See this host', 'Read files on this host', 'Use secrets', 'Run commands on this host', 'Read the values of secrets'])
+    await expect(page.getByRole('group', { name: title })).toContainText('Allowed');
+  await expect(page.getByRole('group', { name: 'Read the values of secrets' })).toContainText('Grant this as you would hand out the password');
+  await page.getByLabel('Allow remembering').uncheck();
+  const request = page.waitForRequest((r) => r.method() === 'PUT');
+  await page.getByRole('button', { name: 'Save permissions' }).click();
+  const sent = (await request).postDataJSON();
+  expect({ ...sent, net: sent.net.toSorted() }).toEqual({ ...grants, net: grants.net.toSorted(), state: false });
+  await expect(page.getByText('“queue-depth” may do what you granted')).toBeVisible();
+});
+
+test('a change that somebody else makes does not undo what is being typed', async ({ page }) => {
+  await page.goto('/plugins/raid-status');
+  const folder = page.getByRole('textbox', { name: 'Folder' });
+  await folder.fill('backups');
+  const reloaded = page.waitForResponse('**/api/v1/plugins/raid-status');
+  await page.request.post('/api/v1/checks/api/pause');
+  await page.request.post('/api/v1/checks/api/resume');
+  await reloaded;
+  await expect(folder).toHaveValue('backups');
+  await page.getByLabel('api-token').check();
+  await page.getByRole('button', { name: 'Grant permissions' }).click();
+  await expect(page.getByRole('group', { name: 'Read files on this host' })).toContainText('Allowed');
+  await page.getByRole('button', { name: 'Revoke all' }).click();
+  await expect(page.getByText('“raid-status” asks to:')).toBeVisible();
+});
+
+test('a check of a program says what the engine fetches for it', async ({ page }) => {
+  await page.goto('/checks/new');
+  await page.getByLabel('Name').fill('backup');
+  await page.getByLabel('Plugin', { exact: true }).selectOption('backup-age');
+  await page.getByLabel('Input of the program').selectOption('tcp');
+  await page.getByLabel('Port').fill('25');
+  await page.getByLabel('Say first').fill('QUIT\\r\\n');
+  const request = page.waitForRequest((r) => r.method() === 'POST' && r.url().endsWith('/api/v1/checks'));
+  await page.getByRole('button', { name: 'Add check' }).click();
+  expect((await request).postDataJSON().input).toEqual({ tcp: { port: 25, send: 'QUIT\r\n' } });
+  await expect(page.getByRole('heading', { level: 1, name: 'backup' })).toBeVisible();
+});
+
+test('a check with a cron schedule is changed', async ({ page }) => {
+  await page.goto('/checks/smtp/edit');
+  await page.getByLabel('Time limit').fill('7s');
+  const request = page.waitForRequest((r) => r.method() === 'PUT');
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  const sent = (await request).postDataJSON();
+  expect(sent).toMatchObject({ cron: '*/5 * * * *', timeout: '7s' });
+  expect(sent).not.toHaveProperty('every');
+});
+
 test('a file that is no plugin is refused in plain words', async ({ page }) => {
   await page.goto('/plugins');
   await page.getByLabel('Plugin file').setInputFiles({ name: 'notes.wasm', mimeType: 'application/wasm', buffer: Buffer.from('hello') });

@@ -7,7 +7,7 @@ test.describe.configure({ mode: 'parallel' });
 const PAGES = [
   '/', '/alerts', '/alerts/41', '/alerts/42', '/status', '/series/homepage/web-2', '/series/orders-queue/db-1', '/nodes', '/nodes/web-2', '/nodes/new', '/nodes/web-2/edit',
   '/checks', '/checks/api', '/checks/new', '/checks/api/edit', '/checks/homepage/edit', '/rules', '/rules/new', '/rules/api-slow', '/contacts', '/contacts/new', '/remediations',
-  '/remediations/restart-web', '/remediations/new', '/log-sources', '/log-sources/new', '/plugins', '/plugins/queue-depth', '/plugins/backup-age', '/plugins/http', '/logs', '/mailbox',
+  '/remediations/restart-web', '/remediations/new', '/log-sources', '/log-sources/new', '/plugins', '/plugins/queue-depth', '/plugins/backup-age', '/plugins/raid-status', '/plugins/http', '/logs', '/mailbox',
   '/settings/config', '/settings/password', '/settings/users', '/settings/tokens', '/settings/audit', '/no-such-page',
 ];
 const EMPTY = ['/', '/alerts', '/nodes', '/checks', '/rules', '/logs', '/mailbox', '/status'];

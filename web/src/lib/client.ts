@@ -16,8 +16,8 @@ export const client = {
   changeUser: (name: string, body: { role?: T.Role; password?: string }) => http.patch<T.User>(p`/users/${name}`, body),
   removeUser: (name: string) => http.del<void>(p`/users/${name}`),
   tokens: (s?: Signal) => http.get<T.Page<T.Token>>('/tokens', {}, s),
-  addToken: (body: { name: string; role: T.Role; expires_in?: string }) => http.post<T.Token>('/tokens', body),
-  removeToken: (id: string | number) => http.del<void>(p`/tokens/${id}`),
+  addToken: (body: { name: string; role: T.Role; expires_in?: string }) => http.post<T.TokenCreated>('/tokens', body),
+  removeToken: (id: string) => http.del<void>(p`/tokens/${id}`),
   audit: (query: Query, s?: Signal) => http.get<T.Page<T.AuditEntry>>('/audit', query, s),
 
   overview: (s?: Signal) => http.get<T.Overview>('/overview', {}, s),
@@ -69,7 +69,7 @@ export const client = {
   crashes: (name: string, s?: Signal) => http.get<T.Page<T.Crash>>(p`/plugins/${name}/crashes`, {}, s),
   removePlugin: (name: string) => http.del<void>(p`/plugins/${name}`),
   removeVersion: (name: string, digest: string) => http.del<void>(p`/plugins/${name}/versions/${digest}`),
-  dryRun: (name: string, body: { node?: string; config: T.JsonObject; timeout?: string }) =>
+  dryRun: (name: string, body: { node?: string; config: T.JsonObject; input?: T.InputSpec }) =>
     http.post<T.DryRun>(p`/plugins/${name}/dry_run`, body),
   commands: async (s?: Signal) => names(await http.get<Names>('/commands', {}, s)),
   secrets: async (s?: Signal) => names(await http.get<Names>('/secrets', {}, s)),

@@ -1,9 +1,8 @@
 /** What the frame around every page shows of the engine: the degraded banner and the count of alerts. */
 import { client } from './client';
 import { subscribe } from './live.svelte';
-import type { Overview } from './types';
 
-export const engine = $state<{ degraded: string | null; firing: number; overview: Overview | null }>({ degraded: null, firing: 0, overview: null });
+export const engine = $state<{ degraded: string | null; firing: number }>({ degraded: null, firing: 0 });
 
 export function watchEngine(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -14,7 +13,6 @@ export function watchEngine(): () => void {
       if (stopped) return;
       engine.degraded = overview.engine.degraded;
       engine.firing = overview.alerts.filter((alert) => alert.phase === 'firing').length;
-      engine.overview = overview;
     } catch {
       // The connection banner and the page itself say so.
     }

@@ -1,5 +1,5 @@
 /** Numbers and times as people read them. */
-import type { Micros, Series, State } from './types';
+import type { Alert, Micros, Series, State } from './types';
 
 const absolute = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
 const clockTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
@@ -56,7 +56,7 @@ export function ago(us: Micros, nowMs: number): string {
 
 /** A run's duration from microseconds. */
 export function duration(us: number): string {
-  if (us < 1000) return `${us} µs`;
+  if (us < 1000) return `${Math.round(us)} µs`;
   if (us < 10_000) return `${(us / 1000).toFixed(1)} ms`;
   if (us < 1_000_000) return `${Math.round(us / 1000)} ms`;
   if (us < 60_000_000) return `${(us / 1e6).toFixed(us < 10_000_000 ? 2 : 1)} s`;
@@ -95,6 +95,18 @@ export function shown(series: Pick<Series, 'state' | 'last_state' | 'soft' | 'fa
   if (series.stale) return 'stale';
   // While soft, the newest report is shown, marked as not confirmed.
   return (series.soft ? series.last_state : null) ?? series.state ?? 'pending';
+}
+
+/** What an alert is called where it stands alone. */
+export function alertName(source: Alert['source']): string {
+  switch (source.kind) {
+    case 'rule':
+      return source.name;
+    case 'fault':
+      return `Faults of ${source.check}`;
+    case 'plugin':
+      return `Plugin ${source.plugin} is quarantined`;
+  }
 }
 
 export const WORDS: Record<Shown, string> = {

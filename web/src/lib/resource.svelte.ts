@@ -11,13 +11,19 @@ export interface Resource<T> {
   reload(): void;
 }
 
+/** When data is asked for again: at these events, and after so many ms for what no event tells. */
+interface Refresh {
+  on?: (event: LiveEvent) => boolean;
+  every?: number | (() => number);
+}
+
 /** Least pause between two reloads that live events ask for, in ms. */
 const PAUSE = 1000;
 
 export function resource<T>(
   /** `again`: the same inputs as before, asked for once more. */
   fetcher: (signal: AbortSignal, again: boolean) => Promise<T>,
-  options: { on?: (event: LiveEvent) => boolean; every?: number } = {},
+  options: Refresh = {},
 ): Resource<T> {
   let asked = 0;
   let data = $state.raw<T>();
@@ -60,8 +66,7 @@ export function resource<T>(
   };
 }
 
-function refresh(reload: () => void, options: { on?: (event: LiveEvent) => boolean; every?: number }) {
-  const { on, every } = options;
+function refresh(reload: () => void, { on, every }: Refresh) {
   if (on) {
     $effect(() => {
       let last = Date.now();
@@ -85,7 +90,7 @@ function refresh(reload: () => void, options: { on?: (event: LiveEvent) => boole
   }
   if (every) {
     $effect(() => {
-      const timer = setInterval(() => document.hidden || reload(), every);
+      const timer = setInterval(() => document.hidden || reload(), typeof every === 'function' ? every() : every);
       return () => clearInterval(timer);
     });
   }
@@ -104,7 +109,7 @@ export interface Paged<T> {
 /** A list by cursor: pages are appended on demand; live events reload as many as are shown. */
 export function paged<T>(
   fetcher: (cursor: string | undefined, signal?: AbortSignal) => Promise<Page<T>>,
-  options: { on?: (event: LiveEvent) => boolean; every?: number } = {},
+  options: Refresh = {},
 ): Paged<T> {
   let pages = 1;
   let busy = $state(false);

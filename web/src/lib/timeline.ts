@@ -1,6 +1,6 @@
 /** Tells each timeline event in a plain sentence. */
 import { duration, full, WORDS } from './format';
-import type { TimelineEntry } from './types';
+import type { Alert, TimelineEntry } from './types';
 
 export interface Told {
   icon: string;
@@ -23,7 +23,12 @@ const MAIL: Record<string, string> = {
 const mail = (kind: string) => MAIL[kind] ?? 'mail';
 const low = (state: keyof typeof WORDS) => (state === 'ok' ? 'OK' : WORDS[state].toLowerCase());
 
-export function tell(e: TimelineEntry): Told {
+type Kind = Alert['source']['kind'];
+const FIRED: Record<Exclude<Kind, 'rule'>, string> = { fault: 'The fault alert fired: the check gives no results.', plugin: 'The alert fired: the plugin is quarantined.' };
+const RESOLVED: Record<Kind, string> = { rule: 'the rule is no longer true', fault: 'the check reports again', plugin: 'the plugin may run again' };
+
+/** `about`: what kind of thing raised the alert. */
+export function tell(e: TimelineEntry, about: Kind = 'rule'): Told {
   switch (e.event) {
     case 'state_changed': {
       const from = e.from ? `from ${low(e.from)} to ${low(e.to)}` : `to ${low(e.to)}`;
@@ -43,9 +48,9 @@ export function tell(e: TimelineEntry): Told {
     case 'alert_pending':
       return { icon: 'pending', tone: 'warning', text: `Rule “${e.rule}” became true. It fires if it stays true until ${full(e.until)}.` };
     case 'alert_fired':
-      return { icon: 'bell', tone: e.severity === 'critical' ? 'critical' : e.severity === 'warning' ? 'warning' : 'unknown', text: `Rule “${e.rule}” fired with severity ${e.severity}.`, quote: e.summary };
+      return { icon: about === 'rule' ? 'bell' : 'fault', tone: about !== 'rule' ? 'fault' : e.severity === 'critical' ? 'critical' : e.severity === 'warning' ? 'warning' : 'unknown', text: about === 'rule' ? `Rule “${e.rule}” fired with severity ${e.severity}.` : FIRED[about], quote: e.summary };
     case 'alert_resolved':
-      return { icon: 'ok', tone: 'ok', text: 'The alert was resolved: the rule is no longer true.', quote: e.summary };
+      return { icon: 'ok', tone: 'ok', text: `The alert was resolved: ${RESOLVED[about]}.`, quote: e.summary };
     case 'alert_cancelled':
       return { icon: 'none', tone: 'none', text: 'The rule became false before it had to fire. Nobody was told.' };
     case 'alert_removed':
