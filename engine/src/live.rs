@@ -13,6 +13,7 @@ use crate::check::outcome::{FaultKind, SeriesId, State};
 use crate::check::state::CheckState;
 use crate::clock::Timestamp;
 use crate::pipeline::changes::{Changes, ResultRow};
+use crate::pipeline::faults::SourceFault;
 
 /// What is known of a series right now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,7 +55,10 @@ impl Newest {
 
 /// Shared view; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct LiveView(Arc<RwLock<HashMap<SeriesId, Live>>>);
+pub struct LiveView {
+    series: Arc<RwLock<HashMap<SeriesId, Live>>>,
+    sources: Arc<RwLock<HashMap<Arc<str>, SourceFault>>>,
+}
 
 impl LiveView {
     /// An empty view.
@@ -64,10 +68,19 @@ impl LiveView {
 
     /// Takes the rows of a batch that was committed.
     pub fn apply(&self, changes: &Changes) {
+        if !changes.source_faults.is_empty() {
+            let mut sources = self.sources.write();
+            for (source, fault) in &changes.source_faults {
+                match fault {
+                    Some(fault) => sources.insert(source.clone(), fault.clone()),
+                    None => sources.remove(source),
+                };
+            }
+        }
         if changes.results.is_empty() && changes.series_states.is_empty() {
             return;
         }
-        let mut series = self.0.write();
+        let mut series = self.series.write();
         for row in &changes.results {
             let live = series.entry(row.series).or_default();
             if live.newest.as_ref().is_none_or(|old| old.ts <= row.ts) {
@@ -93,24 +106,29 @@ impl LiveView {
         self.apply(&changes);
     }
 
+    /// The faults of a log source; absent while it reads.
+    pub fn source_fault(&self, source: &str) -> Option<SourceFault> {
+        self.sources.read().get(source).cloned()
+    }
+
     /// One series.
     pub fn get(&self, id: SeriesId) -> Option<Live> {
-        self.0.read().get(&id).cloned()
+        self.series.read().get(&id).cloned()
     }
 
     /// Reads many under one lock; keep it short, the recorder waits meanwhile.
     pub fn read<R>(&self, f: impl FnOnce(&HashMap<SeriesId, Live>) -> R) -> R {
-        f(&self.0.read())
+        f(&self.series.read())
     }
 
     /// Forgets series that are no longer configured.
     pub fn retain(&self, keep: impl Fn(SeriesId) -> bool) {
-        self.0.write().retain(|id, _| keep(*id));
+        self.series.write().retain(|id, _| keep(*id));
     }
 
     /// Number of series known.
     pub fn len(&self) -> usize {
-        self.0.read().len()
+        self.series.read().len()
     }
 
     /// True where no series is known.

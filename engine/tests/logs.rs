@@ -124,6 +124,8 @@ struct Stored {
     checkpoints: BTreeMap<String, Checkpoint>,
     faults: Vec<Fault>,
     batches: usize,
+    /// How often all was said to be well.
+    sound: usize,
 }
 
 impl Stored {
@@ -183,6 +185,10 @@ impl Bench {
         let sink = move |event: SourceEvent| {
             let (stored, room) = (stored.clone(), Arc::clone(&room));
             async move {
+                if let SourceEvent::Sound { .. } = event {
+                    stored.send_modify(|s| s.sound += 1);
+                    return Ok(());
+                }
                 room.acquire().await.map_err(|_| Stopped)?.forget();
                 stored.send_modify(|s| match event {
                     SourceEvent::Batch(batch) => {
@@ -193,6 +199,7 @@ impl Bench {
                         }
                     }
                     SourceEvent::Fault { fault, .. } => s.faults.push(fault),
+                    SourceEvent::Sound { .. } => {}
                 });
                 Ok(())
             }
@@ -280,6 +287,7 @@ async fn after_a_fault_the_lines_go_to_a_fresh_instance_with_what_was_held() {
     let s = b.until("both records", |s| s.records.len() >= 2).await;
     assert_eq!(s.messages(), ["one| rest of one", "two"]);
     assert_eq!(s.faults, [trap(), trap()]);
+    b.until("well again", |s| s.sound >= 2).await;
     let calls = b.script.lock().calls.clone();
     let recycled = calls.iter().filter(|c| *c == "recycle").count();
     assert_eq!(recycled, 2, "{calls:?}");
@@ -307,8 +315,10 @@ async fn after_three_faults_on_the_same_lines_they_are_stored_as_they_are() {
         "{}",
         s.faults[2].text
     );
+    assert_eq!(s.sound, 0, "nothing was parsed yet");
     // The next lines are parsed again.
     b.append("a.log", "three\nfour\n");
+    b.until("well again", |s| s.sound == 1).await;
     let s = b.until("a parsed record", |s| s.records.len() >= 3).await;
     assert_eq!(s.records[2].level, LogLevel::Info);
     b.kill().await;

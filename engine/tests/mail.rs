@@ -13,7 +13,7 @@ use bellwether::config::spec::{Severity, SmtpSpec};
 use bellwether::config::units::Span;
 use bellwether::notify::{Delivery, Dispatcher, Mail, Mailer, Outbound};
 use bellwether::pipeline::changes::{
-    DeliveryResult, Notification, NotificationKind, OutboxRow, OutboxUpdate,
+    DeliveryResult, Notification, NotificationKind, OutboxRow, OutboxUpdate, Slot,
 };
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -239,6 +239,7 @@ impl Outbox {
         let (_, outbound) = watch::channel(Arc::new(Outbound {
             mailer: Some(Arc::new(mailer)),
             public_url: "https://mon.example.org".into(),
+            ..Outbound::default()
         }));
         let listing = Arc::clone(&rows);
         let source = move |now: Timestamp, limit: usize| {
@@ -259,22 +260,24 @@ impl Outbox {
         let done = watch::Sender::new(Vec::new());
         let (applied, finished) = (Arc::clone(&rows), done.clone());
         tasks.spawn(async move {
-            while let Some(update) = reports.recv().await {
+            while let Some(updates) = reports.recv().await {
                 // The commit comes later than the report.
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                let update: OutboxUpdate = update;
+                let updates: Vec<OutboxUpdate> = updates;
                 let mut rows = applied.lock();
-                match &update.result {
-                    DeliveryResult::Retry { next_at, .. } => {
-                        if let Some(row) = rows.get_mut(&update.id) {
-                            (row.attempts, row.next_at) = (update.attempts, *next_at);
+                for update in &updates {
+                    match &update.result {
+                        DeliveryResult::Retry { next_at, .. } => {
+                            if let Some(row) = rows.get_mut(&update.id) {
+                                (row.attempts, row.next_at) = (update.attempts, *next_at);
+                            }
+                        }
+                        _ => {
+                            rows.remove(&update.id);
                         }
                     }
-                    _ => {
-                        rows.remove(&update.id);
-                    }
                 }
-                finished.send_modify(|d| d.push(update));
+                finished.send_modify(|d| d.extend(updates));
             }
         });
         Self {
@@ -288,7 +291,29 @@ impl Outbox {
     }
 
     fn queue(&self, id: i64, alert: i64, recipient: &str) {
-        let row = OutboxRow {
+        let row = self.row(id, alert, recipient);
+        self.rows.lock().insert(id, row);
+        self.wake.notify_one();
+    }
+
+    /// Queues rows that share a mail, all at once.
+    fn queue_together(&self, slot: i64, rows: &[i64], recipient: &str) {
+        let mut queued = self.rows.lock();
+        for id in rows {
+            let mut row = self.row(*id, *id, recipient);
+            row.slot = Some(Slot {
+                id: format!("row-{slot}@example.org"),
+                group: "g".into(),
+                at: self.clock.now(),
+            });
+            queued.insert(*id, row);
+        }
+        drop(queued);
+        self.wake.notify_one();
+    }
+
+    fn row(&self, id: i64, alert: i64, recipient: &str) -> OutboxRow {
+        OutboxRow {
             id,
             idempotency_key: format!("{alert}/{id}"),
             alert,
@@ -299,9 +324,8 @@ impl Outbox {
             attempts: 0,
             created_at: self.clock.now(),
             next_at: self.clock.now(),
-        };
-        self.rows.lock().insert(id, row);
-        self.wake.notify_one();
+            slot: None,
+        }
     }
 
     /// Waits until `n` results were committed.
@@ -532,5 +556,103 @@ async fn an_attempt_in_flight_is_finished_after_cancellation() {
     server.heal();
     let results = outbox.results(1).await;
     assert!(matches!(results[0].result, DeliveryResult::Sent(_)));
+    outbox.stop().await;
+}
+
+fn ids(server: &SmtpServer) -> Vec<String> {
+    let mails = server.mails();
+    mails
+        .iter()
+        .map(|mail| mail.header("Message-ID").unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn rows_of_one_slot_leave_as_one_mail() {
+    let server = SmtpServer::start().await;
+    let outbox = Outbox::start(mailer(&server), 4);
+    outbox.queue_together(1, &[1, 2, 3], "a@example.org");
+    // The same slot of somebody else is another mail.
+    outbox.queue_together(4, &[4], "b@example.org");
+    let results = outbox.results(4).await;
+    assert!(
+        results
+            .iter()
+            .all(|r| matches!(r.result, DeliveryResult::Sent(_)))
+    );
+    let mails = server.mails();
+    assert_eq!(mails.len(), 2);
+    let group = mails
+        .iter()
+        .find(|mail| mail.header("Message-ID").as_deref() == Some("<row-1@example.org>"))
+        .expect("one with the first row's Message-ID");
+    let subject = group.header("Subject").unwrap();
+    assert!(subject.starts_with("[FIRING] 3 firing: "), "{subject}");
+    let text = group.part("text/plain");
+    for alert in 1..=3 {
+        assert!(text.contains(&format!("/alerts/{alert}")), "{text}");
+    }
+    outbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_mail_that_is_tried_again_stays_as_it_was_and_late_rows_answer_to_it() {
+    let server = SmtpServer::start().await;
+    server.fail(
+        Stage::Rcpt,
+        Some("a@example.org"),
+        Fault::Reply("450 4.2.0 greylisted"),
+    );
+    let outbox = Outbox::start(mailer(&server), 4);
+    outbox.queue_together(1, &[1, 2], "a@example.org");
+    let results = outbox.results(2).await;
+    let next: Vec<_> = results
+        .iter()
+        .map(|r| match &r.result {
+            DeliveryResult::Retry { next_at, .. } => *next_at,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(next[0], next[1]);
+    server.heal();
+    // One that was committed after its mail was tried.
+    outbox.queue_together(1, &[3], "a@example.org");
+    outbox.results(3).await;
+    outbox.later(QUARTER);
+    outbox.results(5).await;
+    assert_eq!(ids(&server), ["<row-3@example.org>", "<row-1@example.org>"]);
+    let mails = server.mails();
+    assert_eq!(
+        mails[0].header("In-Reply-To").as_deref(),
+        Some("<row-1@example.org>")
+    );
+    assert_eq!(mails[1].header("In-Reply-To"), None);
+    let text = mails[1].part("text/plain");
+    assert!(text.contains("/alerts/1") && text.contains("/alerts/2"));
+    assert!(!text.contains("/alerts/3"));
+    outbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_very_large_group_leaves_in_several_mails_and_loses_nothing() {
+    let server = SmtpServer::start().await;
+    let outbox = Outbox::start(mailer(&server), 1);
+    let rows: Vec<i64> = (1..=250).collect();
+    outbox.queue_together(1, &rows, "a@example.org");
+    outbox.results(250).await;
+    let text: String = server
+        .mails()
+        .iter()
+        .map(|mail| mail.part("text/plain"))
+        .collect();
+    assert!((3..=10).contains(&server.mails().len()));
+    for alert in rows {
+        let link = format!("/alerts/{alert}\n");
+        assert_eq!(text.matches(&link).count(), 1, "{alert}");
+    }
+    let mut unique = ids(&server);
+    unique.sort();
+    unique.dedup();
+    assert_eq!(unique.len(), server.mails().len());
     outbox.stop().await;
 }

@@ -75,7 +75,15 @@ impl MetricRings {
         self.needs.contains_key(metric)
     }
 
-    /// Takes a sample. Metrics that no rule looks at are dropped at once.
+    /// Whether samples of a metric are kept for as long as `window`.
+    pub fn covers(&self, metric: &str, window: Duration) -> bool {
+        self.needs
+            .get(metric)
+            .is_some_and(|(_, longest)| *longest >= window)
+    }
+
+    /// Takes a sample, once for each time of a series. Metrics that no rule looks
+    /// at are dropped at once.
     pub fn push(&mut self, series: SeriesId, metric: &str, at: Timestamp, value: f64) {
         let Some((number, window)) = self.needs.get(metric) else {
             return;
@@ -83,6 +91,10 @@ impl MetricRings {
         let ring = self.rings.entry((series, *number)).or_default();
         // Samples of one series come in order; a late one is put in its place.
         let place = ring.iter().rev().take_while(|(t, _)| *t > at).count();
+        let before = ring.len().checked_sub(place + 1);
+        if before.is_some_and(|before| ring[before].0 == at) {
+            return;
+        }
         if place == 0 {
             ring.push_back((at, value));
         } else {
@@ -222,6 +234,8 @@ struct Counter {
     window: Duration,
     /// Records by second of their time.
     seconds: BTreeMap<i64, u32>,
+    /// Its past is being read, for this purpose.
+    filling: Option<u64>,
 }
 
 impl LogCounters {
@@ -242,11 +256,11 @@ impl LogCounters {
             let known = old
                 .iter_mut()
                 .find(|c| c.text == query.text && c.window >= query.window);
-            let seconds = match known {
-                Some(counter) => std::mem::take(&mut counter.seconds),
+            let (seconds, filling) = match known {
+                Some(counter) => (std::mem::take(&mut counter.seconds), counter.filling),
                 None => {
                     fresh.push(i);
-                    BTreeMap::new()
+                    (BTreeMap::new(), None)
                 }
             };
             let (text, window) = (Arc::clone(&query.text), query.window);
@@ -254,9 +268,42 @@ impl LogCounters {
                 text,
                 window,
                 seconds,
+                filling,
             });
         }
         fresh
+    }
+
+    /// Whether records of a query are counted for as long as `window`.
+    pub fn covers(&self, text: &str, window: Duration) -> bool {
+        self.counters
+            .iter()
+            .any(|one| *one.text == *text && one.window >= window)
+    }
+
+    /// Counts these queries from nothing: what was counted is read again, and
+    /// [`fill`](Self::fill) adds it under the same `tag`.
+    pub fn restart(&mut self, texts: &[Arc<str>], tag: u64) {
+        for counter in &mut self.counters {
+            if texts.contains(&counter.text) {
+                counter.seconds.clear();
+                counter.filling = Some(tag);
+            }
+        }
+    }
+
+    /// Adds the past of the queries that were restarted under `tag`.
+    pub fn fill(&mut self, past: &Self, tag: u64) {
+        for counter in self.counters.iter_mut().filter(|c| c.filling == Some(tag)) {
+            counter.filling = None;
+            let Some(old) = past.counters.iter().find(|old| old.text == counter.text) else {
+                continue;
+            };
+            for (second, count) in &old.seconds {
+                let slot = counter.seconds.entry(*second).or_default();
+                *slot = slot.saturating_add(*count);
+            }
+        }
     }
 
     /// Counts a record of `source` under every query that it matches; returns

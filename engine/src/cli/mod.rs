@@ -83,7 +83,8 @@ enum Command {
     /// Make an API token for a data folder whose engine is stopped
     #[command(subcommand)]
     Token(TokenCommand),
-    /// Copy the database of a data folder into a new file; the engine may run
+    /// Copy a data folder (database and uploaded plugins) into a new file; the
+    /// engine may run
     Backup {
         #[command(flatten)]
         data: DataDir,
@@ -307,9 +308,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Backup { data, to } => tools::backup(&data.data_dir, &to).await,
         Command::Restore { data, from } => {
-            crate::store::backup::restore(&from, &data.data_dir).await?;
+            let plugins = crate::store::backup::restore(&from, &data.data_dir).await?;
             say!(
-                "restored {} into {}",
+                "restored {} into {}, with {plugins} uploaded plugins",
                 from.display(),
                 data.data_dir.display()
             );

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,8 +44,8 @@ pub async fn demo(data_dir: Option<PathBuf>, listen: SocketAddr) -> anyhow::Resu
         (None, Some(temporary)) => temporary.path().to_owned(),
         (None, None) => unreachable!("one of them was made above"),
     };
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
+    // The shop puts its files beside the database.
+    crate::store::folder::claim(&folder)?;
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let shop = Shop::start(&folder, clock.clone(), &tasks, stop.clone()).await?;
     let config = shop.write_configuration(&folder, &format!("http://{listen}"))?;

@@ -21,9 +21,10 @@ use crate::clock::{Clock, SharedClock, SystemClock};
 use crate::config::model::DEFAULT_MEMORY;
 use crate::config::spec::{GrantsSpec, Spec};
 use crate::config::{self, Config, InputSpec};
+use crate::engine::configuration::check_mail;
 use crate::engine::registry::Registry;
 use crate::engine::{builtin_plugins, file_plugins, resolve};
-use crate::http::commands::RuleTestReport;
+use crate::http::commands::{Reloaded, RuleTestReport};
 use crate::plugin::{CompilerConfig, CrashRequest, Host, HostConfig, Kind, Settings};
 use crate::store::Store;
 
@@ -60,7 +61,7 @@ fn bench(spec: &Spec) -> anyhow::Result<Bench> {
 }
 
 /// Reads and validates a configuration with the plugins it needs.
-async fn read(path: &Path) -> anyhow::Result<(Arc<Config>, Bench)> {
+async fn read(path: &Path) -> anyhow::Result<(Arc<Config>, Bench, config::Origins)> {
     let loaded = config::load(path).map_err(problems)?;
     let bench = bench(&loaded.spec)?;
     let registry = Registry::default();
@@ -72,7 +73,7 @@ async fn read(path: &Path) -> anyhow::Result<(Arc<Config>, Bench)> {
         .map_err(problems)?;
     let config = Config::build(&loaded.spec, &registry)
         .map_err(|found| problems(loaded.origins.locate(found)))?;
-    Ok((Arc::new(config), bench))
+    Ok((Arc::new(config), bench, loaded.origins))
 }
 
 fn problems(found: Vec<config::Problem>) -> anyhow::Error {
@@ -83,7 +84,7 @@ fn problems(found: Vec<config::Problem>) -> anyhow::Error {
 /// `check run`: the worst state is the exit code, as in the monitoring-plugins
 /// convention.
 pub async fn check_run(name: &str, node: Option<&str>, path: &Path) -> anyhow::Result<ExitCode> {
-    let (config, bench) = read(path).await?;
+    let (config, bench, _) = read(path).await?;
     let Some(check) = config.checks.get(name) else {
         let known: Vec<&str> = config.checks.keys().map(String::as_str).collect();
         bail!(
@@ -315,7 +316,8 @@ fn print(outcome: &Outcome) -> State {
 
 /// `plan`.
 pub async fn plan(path: &Path) -> anyhow::Result<ExitCode> {
-    let (config, _bench) = read(path).await?;
+    let (config, _bench, origins) = read(path).await?;
+    check_mail(&config).map_err(|problem| problems(origins.locate(vec![problem])))?;
     for warning in &config.warnings {
         say!("warning: {warning}");
     }
@@ -351,8 +353,18 @@ pub async fn token_create(data_dir: &Path, name: &str, role: Role) -> anyhow::Re
 
 /// `backup`. Reads beside a running engine.
 pub async fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<ExitCode> {
-    crate::store::backup::backup_of(data_dir, to).await?;
-    say!("backed up {} into {}", data_dir.display(), to.display());
+    let contents = crate::store::backup::backup_of(data_dir, to).await?;
+    say!(
+        "backed up {} into {}, with {} uploaded plugins",
+        data_dir.display(),
+        to.display(),
+        contents.plugins
+    );
+    for plugin in contents.missing {
+        say!(
+            "warning: the bytes of plugin {plugin} are gone or damaged: upload it again after a restore"
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -370,10 +382,12 @@ pub async fn rule_test(server: &Server, when: &str) -> anyhow::Result<ExitCode> 
 
 /// `apply`.
 pub async fn apply(server: &Server) -> anyhow::Result<ExitCode> {
-    say!(
-        "{}",
-        request(server, "POST", "/api/v1/config/reload", String::new()).await?
-    );
+    let answer = request(server, "POST", "/api/v1/config/reload", String::new()).await?;
+    say!("{answer}");
+    let done: Reloaded = serde_json::from_str(&answer).context("the engine's answer")?;
+    for key in done.restart {
+        say!("warning: {key} holds only after a restart of the engine");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

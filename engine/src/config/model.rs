@@ -76,6 +76,8 @@ pub struct CheckDef {
 pub struct ContactDef {
     pub spec: Arc<ContactSpec>,
     pub mailboxes: Vec<lettre::message::Mailbox>,
+    /// The notifier.
+    pub plugin: Option<PluginFacts>,
 }
 
 #[derive(Clone, Debug)]
@@ -227,6 +229,17 @@ impl CheckDef {
     /// fields marked `x-target`.
     pub fn targets(&self, rendered: &serde_json::Value) -> Vec<String> {
         schema::targets(&self.plugin.config_schema, rendered)
+    }
+}
+
+impl ContactDef {
+    /// Net grants for the hosts that the configuration names.
+    pub fn targets(&self) -> Vec<String> {
+        let Some(plugin) = &self.plugin else {
+            return Vec::new();
+        };
+        let config = serde_json::Value::Object(self.spec.config.clone());
+        schema::targets(&plugin.config_schema, &config)
     }
 }
 

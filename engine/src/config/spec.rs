@@ -355,8 +355,31 @@ fn default_severity() -> Severity {
 pub struct ContactSpec {
     pub name: String,
     /// Mailboxes; each gets a mail of its own.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub email: Vec<String>,
+    /// Notifier plugin that tells by other means, beside or instead of mails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
+    /// Configuration of the plugin.
+    #[serde(default, skip_serializing_if = "JsonObject::is_empty")]
+    #[schema(value_type = Object)]
+    pub config: JsonObject,
+    /// Bound of each wait of the plugin; 10s where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub timeout: Option<Span>,
+    /// Gathers notifications that have these in common: `rule`, `check`, `node`,
+    /// `severity` and names of labels. Absent: each leaves by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<Vec<String>>,
+    /// How long the first of a group waits for others; 0s where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub group_wait: Option<Span>,
+    /// How long those that follow are gathered; 5m where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub group_interval: Option<Span>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

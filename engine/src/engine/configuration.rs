@@ -10,7 +10,7 @@ use super::{Core, resolve};
 use crate::check::outcome::SeriesId;
 use crate::config::spec::{SecretSource, Spec};
 use crate::config::{self, Config, Problem, UiObjects};
-use crate::http::commands::ObjectKind;
+use crate::http::commands::{ObjectKind, Reloaded};
 use crate::http::state::{ConfigView, Origin, SeriesRef};
 use crate::notify::{Mailer, Outbound};
 use crate::pipeline::Input;
@@ -34,6 +34,16 @@ pub struct Candidate {
     pub config: Arc<Config>,
     settings: Settings,
     outbound: Arc<Outbound>,
+    /// Rules whose windows have to be filled.
+    filling: Vec<Arc<str>>,
+}
+
+/// What [`Core::adopt`] took over.
+pub struct Adopted {
+    pub config: Arc<Config>,
+    pub view: Arc<ConfigView>,
+    /// Rules whose windows have to be filled.
+    pub filling: Vec<Arc<str>>,
 }
 
 impl Core {
@@ -66,16 +76,20 @@ impl Core {
             config: Arc::new(config),
             settings,
             outbound: Arc::new(outbound),
+            filling: Vec::new(),
         })
     }
 
     /// The input that puts a candidate in force. The parts beside the pipeline
     /// take it over when its commit is through: see
     /// [`adopt`](Self::adopt).
-    pub fn propose(&self, candidate: Candidate) -> Input {
+    pub fn propose(&self, mut candidate: Candidate) -> Input {
         let blocked = self.blocked(&candidate.config.spec.signing);
+        let mut policy = resolve::policy(&candidate.config, blocked);
+        policy.filling = self.snapshot.lock().rules_to_fill(&policy);
+        candidate.filling.clone_from(&policy.filling);
         let input = Input::Configured {
-            policy: Arc::new(resolve::policy(&candidate.config, blocked)),
+            policy: Arc::new(policy),
             mail_domain: resolve::mail_domain(&candidate.config),
             generation: candidate.generation.number,
         };
@@ -85,13 +99,9 @@ impl Core {
         input
     }
 
-    /// A proposal that was committed is taken over by everything else. Returns
-    /// its configuration; `None` where it was not proposed.
-    pub fn adopt(
-        &self,
-        number: u64,
-        series: &[ActiveSeries],
-    ) -> Option<(Arc<Config>, Arc<ConfigView>)> {
+    /// A proposal that was committed is taken over by everything else. `None`
+    /// where it was not proposed.
+    pub fn adopt(&self, number: u64, series: &[ActiveSeries]) -> Option<Adopted> {
         let candidate = {
             let mut proposed = self.proposed.lock();
             let candidate = proposed.remove(&number)?;
@@ -104,17 +114,24 @@ impl Core {
         let active: HashSet<SeriesId> = series.iter().map(|one| one.id).collect();
         self.live.retain(|id| active.contains(&id));
         let view = Arc::new(self.make_view(&candidate, series));
-        Some((candidate.config, view))
+        Some(Adopted {
+            config: candidate.config,
+            view,
+            filling: candidate.filling,
+        })
     }
 
     /// Reads the file again.
     ///
     /// # Errors
     /// Every problem; the old configuration stays in force.
-    pub async fn reload(&self) -> Result<u64, Vec<Problem>> {
+    pub async fn reload(&self) -> Result<Reloaded, Vec<Problem>> {
         let mut current = self.changing.lock().await;
         let Some(path) = &self.config_path else {
-            return Ok(current.number);
+            return Ok(Reloaded {
+                generation: current.number,
+                restart: Vec::new(),
+            });
         };
         let loaded = config::load(path)?;
         // Tried on a copy: where anything is wrong the old plugins stay, too.
@@ -136,8 +153,15 @@ impl Core {
         if let Err(error) = self.recorder.submit(input).await {
             return Err(vec![Problem::new("", error.to_string())]);
         }
+        let restart = need_restart(&self.started, &next.file.spec);
+        for key in &restart {
+            tracing::warn!(%key, "the configuration was read again, but this key holds only after a restart");
+        }
         *current = next;
-        Ok(current.number)
+        Ok(Reloaded {
+            generation: current.number,
+            restart,
+        })
     }
 
     /// Decides again about everything that is not in the configuration itself,
@@ -202,6 +226,51 @@ impl Core {
             refs,
         )
     }
+}
+
+/// Keys that are taken at the start only, and differ from what it had.
+fn need_restart(started: &Spec, now: &Spec) -> Vec<String> {
+    let (a, b) = (started, now);
+    let keys = [
+        ("public_url", a.public_url != b.public_url),
+        (
+            "web.allow_plain_http",
+            a.web.allow_plain_http != b.web.allow_plain_http,
+        ),
+        (
+            "web.trusted_proxies",
+            a.web.trusted_proxies != b.web.trusted_proxies,
+        ),
+        ("web.open_metrics", a.web.open_metrics != b.web.open_metrics),
+        // Less is taken at once: more needs room that is laid out at the start.
+        (
+            "engine.max_in_flight",
+            a.engine.max_in_flight < b.engine.max_in_flight,
+        ),
+        (
+            "engine.max_memory",
+            a.engine.max_memory != b.engine.max_memory,
+        ),
+        (
+            "engine.max_plugin_size",
+            a.engine.max_plugin_size != b.engine.max_plugin_size,
+        ),
+        (
+            "engine.compile_timeout",
+            a.engine.compile_timeout != b.engine.compile_timeout,
+        ),
+    ];
+    let changed = keys.into_iter().filter(|(_, changed)| *changed);
+    changed.map(|(key, _)| key.to_owned()).collect()
+}
+
+/// Whether everything that mail needs is there, such as the password.
+///
+/// # Errors
+/// What is missing, with its key.
+pub fn check_mail(config: &Config) -> Result<(), Problem> {
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    outbound(config, listen).map(|_| ())
 }
 
 /// Kind and name of every object of a file.
@@ -285,6 +354,7 @@ fn outbound(config: &Config, listen: std::net::SocketAddr) -> Result<Outbound, P
         .map_or_else(|| format!("http://{listen}"), ToString::to_string);
     Ok(Outbound {
         mailer,
+        notifiers: resolve::notifiers(config),
         public_url: public_url.trim_end_matches('/').to_owned(),
     })
 }

@@ -68,9 +68,10 @@ pub async fn serve(core: Arc<Core>, mut effects: mpsc::UnboundedReceiver<Vec<Eff
 
 /// A configuration and its series are committed: now they can run.
 async fn configured(core: &Arc<Core>, generation: u64, series: &[ActiveSeries]) {
-    let Some((config, view)) = core.adopt(generation, series) else {
+    let Some(adopted) = core.adopt(generation, series) else {
         return;
     };
+    let config = adopted.config;
     let plans = resolve::plans(&config, series);
     let wanted = config.spec.engine.max_in_flight as usize;
     let max_in_flight = wanted.min(core.host.capacity() as usize);
@@ -83,6 +84,14 @@ async fn configured(core: &Arc<Core>, generation: u64, series: &[ActiveSeries]) 
         })
         .await;
     // Last: who sees the new configuration can run its checks.
-    core.view.send_replace(view);
+    core.view.send_replace(adopted.view);
     core.log_sources.notify_one();
+    if !adopted.filling.is_empty() {
+        let filled = core.clone();
+        core.tasks.spawn(async move {
+            filled
+                .fill_windows(generation, &config, &adopted.filling)
+                .await;
+        });
+    }
 }

@@ -120,7 +120,12 @@ async fn start(core: &Arc<Core>, def: &LogSourceDef) -> Result<Running, crate::s
                     tracing::warn!(%source, kind = fault.kind.as_str(), fault = %fault.text, "a log source has a fault; its lines are kept");
                     metrics::counter!("bellwether_log_source_faults_total", "source" => source.to_string())
                         .increment(1);
-                    Ok(())
+                    let input = Input::SourceFaulted { source, fault };
+                    recorder.submit(input).await.map_err(|_| Stopped)
+                }
+                SourceEvent::Sound { source } => {
+                    let input = Input::SourceSound { source };
+                    recorder.submit(input).await.map_err(|_| Stopped)
                 }
             }
         })

@@ -7,7 +7,7 @@
 
 pub mod backtest;
 mod commands;
-mod configuration;
+pub mod configuration;
 mod costs;
 mod crashes;
 mod effects;
@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::check::runner::{Message, RunnerFigures};
 use crate::clock::SharedClock;
+use crate::config::spec::Spec;
 use crate::config::{Config, SmtpTransport};
 use crate::demo::Shop;
 use crate::http::commands::Commands;
@@ -98,6 +99,8 @@ impl Options {
 struct Core {
     clock: SharedClock,
     config_path: Option<PathBuf>,
+    /// The file's part of the configuration at the start.
+    started: Spec,
     listen: SocketAddr,
     store: Store,
     host: Arc<Host>,
@@ -181,7 +184,8 @@ impl Engine {
     /// # Errors
     /// The problems, one per line; the old configuration stays in force.
     pub async fn reload(&self) -> Result<u64, String> {
-        self.core.reload().await.map_err(|problems| {
+        let reloaded = self.core.reload().await;
+        reloaded.map(|done| done.generation).map_err(|problems| {
             problems
                 .iter()
                 .map(ToString::to_string)

@@ -249,7 +249,11 @@ impl Core {
             .map(|one| ("log_sources", &one.spec.name, &one.plugin));
         let mut seen: Vec<&Digest> = Vec::new();
         let mut problems = Vec::new();
-        for (list, name, plugin) in checks.chain(remedies).chain(sources) {
+        let contacts = config.contacts.values().filter_map(|one| {
+            let plugin = one.plugin.as_ref()?;
+            Some(("contacts", &one.spec.name, plugin))
+        });
+        for (list, name, plugin) in checks.chain(remedies).chain(sources).chain(contacts) {
             if seen.contains(&&plugin.digest) {
                 continue;
             }

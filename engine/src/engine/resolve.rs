@@ -12,9 +12,15 @@ use crate::config::model::DEFAULT_MEMORY;
 use crate::config::schema;
 use crate::config::spec::GrantsSpec;
 use crate::config::{CheckDef, Config, PluginFacts, RemediationDef};
+use crate::notify::Notifier;
 use crate::pipeline::changes::ActiveSeries;
-use crate::pipeline::policy::{CheckPolicy, Policy, Recipient, RemedyPolicy, RulePolicy};
+use crate::pipeline::policy::{CheckPolicy, Grouping, Policy, Recipient, RemedyPolicy, RulePolicy};
 use crate::pipeline::quarantine::{Blocked, PluginName};
+
+/// `group_interval` where absent.
+const GATHER: Duration = Duration::from_secs(300);
+/// `timeout` of a contact's plugin where absent.
+const NOTIFY: Duration = Duration::from_secs(10);
 
 /// What the pipeline needs of `config`; `blocked` must not run.
 pub fn policy(config: &Config, blocked: BTreeMap<Digest, Blocked>) -> Policy {
@@ -68,9 +74,15 @@ pub fn policy(config: &Config, blocked: BTreeMap<Digest, Blocked>) -> Policy {
     Policy {
         checks,
         rules,
+        filling: Vec::new(),
         queries: config.queries.clone(),
         remedies,
         fault_contacts: recipients(config, &config.spec.faults.notify),
+        log_sources: config
+            .log_sources
+            .values()
+            .map(|def| (def.spec.name.as_str().into(), def.plugin.digest.clone()))
+            .collect(),
         parents: parents(config),
         plugins: used_plugins(config),
         blocked,
@@ -90,9 +102,12 @@ fn used_plugins(config: &Config) -> HashMap<Digest, PluginName> {
     let checks = config.checks.values().map(|one| &one.plugin);
     let remedies = config.remediations.values().map(|one| &one.plugin);
     let sources = config.log_sources.values().map(|one| &one.plugin);
+    let contacts = config.contacts.values();
+    let contacts = contacts.filter_map(|one| one.plugin.as_ref());
     checks
         .chain(remedies)
         .chain(sources)
+        .chain(contacts)
         .map(|facts| {
             let name = PluginName {
                 name: facts.name.to_string(),
@@ -108,12 +123,55 @@ fn recipients(config: &Config, contacts: &[String]) -> Vec<Recipient> {
         .iter()
         .filter_map(|name| config.contacts.get(name))
         .flat_map(|contact| {
-            contact.mailboxes.iter().map(|mailbox| Recipient {
+            let group = contact.spec.group_by.as_ref().map(|by| {
+                Arc::new(Grouping {
+                    by: by.clone(),
+                    wait: contact
+                        .spec
+                        .group_wait
+                        .map_or(Duration::ZERO, |span| span.0),
+                    interval: contact.spec.group_interval.map_or(GATHER, |span| span.0),
+                })
+            });
+            let name = &contact.spec.name;
+            let notifier = contact.plugin.as_ref().map(|_| Recipient::notifier(name));
+            let mailboxes = contact.mailboxes.iter().map(ToString::to_string);
+            mailboxes.chain(notifier).map(move |mailbox| Recipient {
                 contact: contact.spec.name.clone(),
-                mailbox: mailbox.to_string(),
+                mailbox,
+                group: group.clone(),
             })
         })
         .collect()
+}
+
+/// The notifiers of contacts, by the recipient in the outbox.
+pub fn notifiers(config: &Config) -> HashMap<String, Arc<Notifier>> {
+    let mut notifiers = HashMap::new();
+    for contact in config.contacts.values() {
+        let Some(plugin) = &contact.plugin else {
+            continue;
+        };
+        let mut grants = operator_grants(config, plugin);
+        let value = serde_json::Value::Object(contact.spec.config.clone());
+        if plugin.first_party {
+            grants.net.extend(contact.targets());
+            grants.secrets.extend(config.spec.secrets.keys().cloned());
+            grant_marked(&mut grants, plugin, &value);
+        }
+        let notifier = Notifier {
+            plugin: plugin.digest.clone(),
+            config: value.to_string().into(),
+            grants: Arc::new(grants),
+            limits: RunLimits {
+                memory: DEFAULT_MEMORY,
+                timeout: contact.spec.timeout.map_or(NOTIFY, |span| span.0),
+            },
+        };
+        let recipient = Recipient::notifier(&contact.spec.name);
+        notifiers.insert(recipient, Arc::new(notifier));
+    }
+    notifiers
 }
 
 fn remedy(config: &Config, def: &RemediationDef) -> RemedyPolicy {

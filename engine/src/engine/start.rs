@@ -138,6 +138,7 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
     let core = Arc::new(Core {
         clock: options.clock.clone(),
         config_path: options.config.clone(),
+        started: file.spec.clone(),
         listen: address,
         store: store.clone(),
         host: host.clone(),
@@ -358,6 +359,7 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
             })
             .collect(),
         quarantines: parts.quarantines,
+        groups: parts.groups,
         next: NextIds {
             series: ids.series + 1,
             metric: ids.metric + 1,
@@ -372,7 +374,7 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
 /// The outbox's worker, on tasks of its own.
 fn spawn_deliveries(core: &Arc<Core>) {
     let (report, mut reports) = mpsc::channel(64);
-    let store = core.store.clone();
+    let (store, host) = (core.store.clone(), core.host.clone());
     let source =
         move |now: Timestamp, limit: usize| -> futures_util::future::BoxFuture<'static, _> {
             let store = store.clone();
@@ -390,12 +392,16 @@ fn spawn_deliveries(core: &Arc<Core>) {
         core.clock.clone(),
         core.deliver.clone(),
         DELIVERIES,
-    );
+    )
+    .with_notifiers(Arc::new(move |job| {
+        let host = host.clone();
+        Box::pin(async move { host.notify(job).await })
+    }));
     core.tasks.spawn(dispatcher.run(core.stop.clone()));
     let recorder = core.recorder.clone();
     core.tasks.spawn(async move {
-        while let Some(update) = reports.recv().await {
-            if recorder.submit(Input::Delivered(update)).await.is_err() {
+        while let Some(updates) = reports.recv().await {
+            if recorder.submit(Input::Delivered(updates)).await.is_err() {
                 break;
             }
         }

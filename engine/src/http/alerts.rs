@@ -68,6 +68,7 @@ impl OpenAlerts {
             series: Some(series),
             pending: Some(count(Phase::Pending)),
             firing: Some(count(Phase::Firing)),
+            fault: None,
             used_by: Vec::new(),
         }
     }
@@ -276,7 +277,7 @@ pub async fn get(
             let rule = config.spec.rules.iter().find(|rule| rule.name == *name);
             rule.map(|rule| rule.when.clone())
         }
-        AlertSource::Fault { .. } | AlertSource::Plugin { .. } => None,
+        _ => None,
     };
     let mut lines = timeline::of_alert(&mut reader, id, 0, TIMELINE).await?;
     if let (Some(series), Some(first)) = (alert.series, lines.first().map(|line| line.id)) {

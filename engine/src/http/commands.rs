@@ -100,6 +100,15 @@ pub struct Applied {
     pub generation: u64,
 }
 
+/// A configuration file that was read again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reloaded {
+    pub generation: u64,
+    /// Keys that differ from those the engine was started with and hold only
+    /// after a restart.
+    pub restart: Vec<String>,
+}
+
 /// Why a command was not done.
 #[derive(Debug)]
 pub enum CommandError {
@@ -327,7 +336,10 @@ pub enum Command {
         reply: Reply<Vec<Problem>>,
     },
     /// Read the configuration file again.
-    Reload { actor: Actor, reply: Reply<Applied> },
+    Reload {
+        actor: Actor,
+        reply: Reply<Reloaded>,
+    },
 }
 
 /// The sending side.

@@ -10,6 +10,7 @@ use super::extract::{Body, Operator, Path, Query, Viewer};
 use super::objects::{self, Item, Items, Object, Saved, Summary, WriteQuery};
 use super::state::ConfigHandle;
 use crate::config::spec::LogSourceSpec;
+use crate::live::LiveView;
 
 objects::write_handlers!(
     LogSourceSpec,
@@ -27,11 +28,12 @@ objects::write_handlers!(
 pub async fn list(
     _: Viewer,
     State(config): State<ConfigHandle>,
+    State(live): State<LiveView>,
 ) -> Result<Json<Items<Item<LogSourceSpec>>>> {
     let config = config.get();
     let objects = LogSourceSpec::all(&config.spec).iter();
     let items = objects
-        .map(|object| objects::item(&config, object, Summary::default()))
+        .map(|object| objects::item(&config, object, summary(&live, object)))
         .collect();
     Ok(Json(Items::all(items)))
 }
@@ -46,9 +48,18 @@ pub async fn list(
 pub async fn get(
     _: Viewer,
     State(config): State<ConfigHandle>,
+    State(live): State<LiveView>,
     Path(name): Path<String>,
 ) -> Result<Json<Item<LogSourceSpec>>> {
     let config = config.get();
     let object = objects::find::<LogSourceSpec>(&config, &name)?;
-    Ok(Json(objects::item(&config, object, Summary::default())))
+    let summary = summary(&live, object);
+    Ok(Json(objects::item(&config, object, summary)))
+}
+
+fn summary(live: &LiveView, source: &LogSourceSpec) -> Summary {
+    Summary {
+        fault: live.source_fault(&source.name),
+        ..Summary::default()
+    }
 }

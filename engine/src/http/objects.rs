@@ -16,6 +16,7 @@ use super::view::StateCounts;
 use crate::config::spec::{
     CheckSpec, ContactSpec, LogSourceSpec, NodeSpec, RemediationSpec, RuleSpec, Spec,
 };
+use crate::pipeline::faults::SourceFault;
 
 /// Series listed on the page of a check or node; `/series` pages through all.
 pub const SERIES_SHOWN: usize = 1000;
@@ -55,6 +56,9 @@ pub struct Summary {
     pub pending: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firing: Option<u64>,
+    /// Faults of a log source that have not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<SourceFault>,
     /// Objects that refer to it, as `rule homepage-down`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub used_by: Vec<String>,

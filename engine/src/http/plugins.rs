@@ -193,10 +193,13 @@ fn used_by(spec: &Spec, name: &str, digests: &[&Digest]) -> Vec<String> {
     let checks = spec.checks.iter().filter(|c| means(&c.plugin));
     let sources = spec.log_sources.iter().filter(|s| means(&s.parser));
     let remediations = spec.remediations.iter().filter(|r| means(&r.plugin));
+    let contacts = spec.contacts.iter();
+    let contacts = contacts.filter(|c| c.plugin.as_deref().is_some_and(means));
     checks
         .map(|c| format!("check {}", c.name))
         .chain(sources.map(|s| format!("log source {}", s.name)))
         .chain(remediations.map(|r| format!("remediation {}", r.name)))
+        .chain(contacts.map(|c| format!("contact {}", c.name)))
         .collect()
 }
 

@@ -31,7 +31,7 @@ pub struct RulePage {
 fn rule_of(alert: &Alert) -> Option<&str> {
     match &alert.source {
         AlertSource::Rule { name } => Some(name),
-        AlertSource::Fault { .. } | AlertSource::Plugin { .. } => None,
+        _ => None,
     }
 }
 

@@ -75,6 +75,8 @@ pub enum Item {
 pub struct Polled {
     pub items: Vec<Item>,
     pub more: bool,
+    /// What cannot be read, also where it was told before.
+    pub trouble: Option<Fault>,
 }
 
 /// Follows the files of one source.
@@ -153,11 +155,12 @@ impl Follower {
         self.read(now, max_lines, max_bytes, &mut polled, &mut complaints);
         self.drop_gone(now, &mut polled.items);
         for (about, text) in &complaints {
-            if self.complaints.get(about) != Some(text) {
-                let text = format!("log source {}: {text}", self.source);
-                polled
-                    .items
-                    .push(Item::Fault(Fault::new(FaultKind::Engine, text)));
+            let told = self.complaints.get(about) == Some(text);
+            let text = format!("log source {}: {text}", self.source);
+            let fault = Fault::new(FaultKind::Engine, text);
+            polled.trouble.get_or_insert_with(|| fault.clone());
+            if !told {
+                polled.items.push(Item::Fault(fault));
             }
         }
         self.complaints = complaints;

@@ -35,6 +35,9 @@ const MAX_HELD_BYTES: usize = 1 << 20;
 /// Faults on the same lines after which they are stored unparsed.
 const MAX_FAULTS: u32 = 3;
 
+/// A file that cannot be read counts as another fault this often.
+const REMIND: Duration = Duration::from_secs(10);
+
 /// Pause after the first fault; doubles with each on the same lines.
 const FAULT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -54,6 +57,8 @@ pub enum SourceEvent {
     Batch(LogBatch),
     /// The parser or a file failed; lines are kept all the same.
     Fault { source: Arc<str>, fault: Fault },
+    /// All is well: after faults, and once at the start.
+    Sound { source: Arc<str> },
 }
 
 /// The receiving side is gone: the engine stops.
@@ -71,6 +76,12 @@ pub struct Source<P, S> {
     held: Vec<Line>,
     held_of: Option<Origin>,
     last_line: Instant,
+    /// The parser's last answer was a fault.
+    parser_faulty: bool,
+    /// When a file that cannot be read is told of again.
+    remind_at: Option<Timestamp>,
+    /// What was told last; absent at the start.
+    sound: Option<bool>,
 }
 
 /// Where lines come from, for checkpoints.
@@ -98,6 +109,9 @@ where
             held: Vec::new(),
             held_of: None,
             last_line: Instant::now(),
+            parser_faulty: false,
+            remind_at: None,
+            sound: None,
         }
     }
 
@@ -108,12 +122,16 @@ where
             let Some(polled) = self.poll().await else {
                 return;
             };
-            let more = polled.more;
+            let (more, trouble) = (polled.more, polled.trouble);
             for item in polled.items {
                 let taken = cancel.run_until_cancelled(self.take(item)).await;
                 if !matches!(taken, Some(Ok(()))) {
                     return;
                 }
+            }
+            let told = cancel.run_until_cancelled(self.health(trouble)).await;
+            if !matches!(told, Some(Ok(()))) {
+                return;
             }
             if more {
                 continue;
@@ -186,9 +204,13 @@ where
         for attempt in 1.. {
             let batch = LineBatch::new(&lines, self.clock.now());
             let fault = match self.parser.parse(&batch).await {
-                Ok(parsed) => return self.accept(origin, lines, batch.received, parsed).await,
+                Ok(parsed) => {
+                    self.parser_faulty = false;
+                    return self.accept(origin, lines, batch.received, parsed).await;
+                }
                 Err(fault) => fault,
             };
+            self.parser_faulty = true;
             // What the broken instance held goes in again.
             if !self.held.is_empty() {
                 let new = std::mem::replace(&mut lines, std::mem::take(&mut self.held));
@@ -295,6 +317,7 @@ where
                 self.send(records, end.into_iter().collect()).await
             }
             Err(fault) => {
+                self.parser_faulty = true;
                 self.report(fault).await?;
                 if let Err(fault) = self.parser.recycle().await {
                     self.report(fault).await?;
@@ -344,7 +367,30 @@ where
         (self.sink)(SourceEvent::Batch(batch)).await
     }
 
-    async fn report(&self, fault: Fault) -> Result<(), Stopped> {
+    /// Tells of files that still cannot be read, and when all is well again.
+    async fn health(&mut self, trouble: Option<Fault>) -> Result<(), Stopped> {
+        let now = self.clock.now();
+        match (trouble, self.remind_at) {
+            (None, _) => self.remind_at = None,
+            // It was told of when it was found.
+            (Some(_), None) => self.remind_at = Some(now + REMIND),
+            (Some(fault), Some(at)) if at <= now => {
+                self.remind_at = Some(now + REMIND);
+                self.report(fault).await?;
+            }
+            (Some(_), Some(_)) => {}
+        }
+        let sound = self.remind_at.is_none() && !self.parser_faulty;
+        if sound && self.sound != Some(true) {
+            self.sound = Some(true);
+            let source = Arc::clone(&self.name);
+            (self.sink)(SourceEvent::Sound { source }).await?;
+        }
+        Ok(())
+    }
+
+    async fn report(&mut self, fault: Fault) -> Result<(), Stopped> {
+        self.sound = Some(false);
         let source = Arc::clone(&self.name);
         (self.sink)(SourceEvent::Fault { source, fault }).await
     }

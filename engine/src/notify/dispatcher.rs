@@ -4,7 +4,8 @@
 //! is not taken again before that result is committed; at most one mail to a
 //! recipient is in flight, so one slow recipient holds one connection; and a
 //! later mail of an alert does not overtake an earlier one that waits for its
-//! retry. It holds no database handle and shares no task with checks.
+//! retry. Rows that share a slot, a recipient and a number of attempts leave as one
+//! mail, and its result is reported for all of them at once. It holds no database handle and shares no task with checks.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff;
-use super::mail::{Delivery, Mail, Mailer};
-use super::render::Renderer;
+use super::mail::Mailer;
+use super::tell::{Notifier, Renderers, RunNotifier, attempt, conclude};
+use super::together::MAX_TOGETHER;
 use crate::clock::{SharedClock, Timestamp};
 use crate::pipeline::changes::{DeliveryResult, OutboxRow, OutboxUpdate};
 
@@ -41,6 +42,8 @@ const MAX_LISTING: usize = 10_000;
 pub struct Outbound {
     /// Absent where the configuration has no `smtp`.
     pub mailer: Option<Arc<Mailer>>,
+    /// Notifiers of contacts, by the recipient in the outbox.
+    pub notifiers: HashMap<String, Arc<Notifier>>,
     /// What links in mails start with.
     pub public_url: String,
 }
@@ -48,12 +51,13 @@ pub struct Outbound {
 /// The worker; [`run`](Self::run) is its only task.
 pub struct Dispatcher<S> {
     source: S,
-    report: mpsc::Sender<OutboxUpdate>,
+    report: mpsc::Sender<Vec<OutboxUpdate>>,
     outbound: watch::Receiver<Arc<Outbound>>,
     clock: SharedClock,
     wake: Arc<Notify>,
     concurrency: usize,
-    renderer: Arc<Renderer>,
+    renderers: Arc<Renderers>,
+    run: Option<RunNotifier>,
 }
 
 impl<S> Dispatcher<S>
@@ -61,12 +65,12 @@ where
     S: Fn(Timestamp, usize) -> BoxFuture<'static, DueResult> + Send + Sync + 'static,
 {
     /// `source(now, limit)` reads at most `limit` queued rows with
-    /// `next_at <= now`, smallest `next_at` first. `report` takes results to
-    /// the recorder. `wake` is notified when something was queued. At most
+    /// `next_at <= now`, smallest `next_at` first, and with each those that share
+    /// its slot. `report` takes results to the recorder: of one mail at a time. `wake` is notified when something was queued. At most
     /// `concurrency` attempts run at the same time.
     pub fn new(
         source: S,
-        report: mpsc::Sender<OutboxUpdate>,
+        report: mpsc::Sender<Vec<OutboxUpdate>>,
         outbound: watch::Receiver<Arc<Outbound>>,
         clock: SharedClock,
         wake: Arc<Notify>,
@@ -79,8 +83,16 @@ where
             clock,
             wake,
             concurrency: concurrency.max(1),
-            renderer: Arc::new(Renderer::new()),
+            renderers: Arc::default(),
+            run: None,
         }
+    }
+
+    /// Runs the notifiers of contacts with `run`; without it they wait.
+    #[must_use]
+    pub fn with_notifiers(mut self, run: RunNotifier) -> Self {
+        self.run = Some(run);
+        self
     }
 
     /// Delivers until cancelled or until nobody takes results any more. After
@@ -121,7 +133,7 @@ where
     async fn start_due(&self, flights: &mut Flights) {
         let now = self.clock.now();
         let mut limit = 2 * self.concurrency + flights.in_flight.len() + flights.settling.len();
-        while flights.in_flight.len() < self.concurrency {
+        while flights.tasks.len() < self.concurrency {
             let mut due = match (self.source)(now, limit).await {
                 Ok(due) => due,
                 Err(error) => {
@@ -134,12 +146,14 @@ where
                 flights.forget_committed(&due, now);
             }
             due.sort_by_key(|row| row.id);
-            for row in due {
-                if flights.in_flight.len() >= self.concurrency {
+            for index in 0..due.len() {
+                if flights.tasks.len() >= self.concurrency {
                     return;
                 }
-                if flights.may_start(&row, now) {
-                    self.start(flights, row);
+                let row = &due[index];
+                if flights.may_start(row, now) {
+                    let rows = together(&due[index..], |row| flights.may_start(row, now));
+                    self.start(flights, rows);
                 }
             }
             // Room is left: rows that may not start could hide others.
@@ -150,77 +164,54 @@ where
         }
     }
 
-    fn start(&self, flights: &mut Flights, row: DueDelivery) {
+    /// Starts an attempt for rows of one mail.
+    fn start(&self, flights: &mut Flights, rows: Vec<DueDelivery>) {
         let outbound = Arc::clone(&self.outbound.borrow());
-        let (clock, renderer) = (Arc::clone(&self.clock), Arc::clone(&self.renderer));
-        let report = self.report.clone();
-        flights.recipients.insert(row.recipient.clone());
-        flights.in_flight.insert(row.id);
-        let key = Flight::of(&row);
+        let (clock, renderers) = (Arc::clone(&self.clock), Arc::clone(&self.renderers));
+        let (report, run) = (self.report.clone(), self.run.clone());
+        for row in &rows {
+            flights.recipients.insert(row.recipient.clone());
+            flights.in_flight.insert(row.id);
+        }
+        let keys = rows.iter().map(Flight::of).collect();
         let task = flights.tasks.spawn(async move {
-            let delivery = attempt(&row, &outbound, &renderer, clock.now()).await;
-            let update = conclude(&row, delivery, clock.now());
-            let landed = Landed {
+            let told = attempt(&rows, &outbound, run.as_ref(), &renderers, clock.now()).await;
+            let updates = conclude(&rows, told, clock.now());
+            let landed = updates.first().map(|update| Landed {
                 attempts: update.attempts,
                 next_at: match update.result {
                     DeliveryResult::Retry { next_at, .. } => Some(next_at),
                     _ => None,
                 },
-            };
-            count(&update.result);
-            // Waits while the recorder is busy: the row stays in flight.
-            report.send(update).await.is_ok().then_some(landed)
-        });
-        flights.rows.insert(task.id(), key);
-    }
-}
-
-/// Renders and sends one row.
-async fn attempt(
-    row: &DueDelivery,
-    outbound: &Outbound,
-    renderer: &Renderer,
-    now: Timestamp,
-) -> Delivery {
-    let Some(mailer) = &outbound.mailer else {
-        return Delivery::Retry("no mail server is configured: add the smtp section".into());
-    };
-    let rendered = renderer.render(&row.payload, &outbound.public_url);
-    let mail = Mail {
-        message_id: row.message_id.clone(),
-        in_reply_to: row.payload.in_reply_to.clone(),
-        recipient: row.recipient.clone(),
-        subject: rendered.subject,
-        text: rendered.text,
-        html: rendered.html,
-        date: now,
-    };
-    mailer.send(&mail).await
-}
-
-/// What the attempt means for the row.
-fn conclude(row: &DueDelivery, delivery: Delivery, now: Timestamp) -> OutboxUpdate {
-    let attempts = row.attempts.saturating_add(1);
-    let result = match delivery {
-        Delivery::Accepted(reply) => DeliveryResult::Sent(reply),
-        Delivery::Failed(error) => DeliveryResult::Failed(error),
-        Delivery::Retry(error) => {
-            match backoff::next_attempt(row.created_at, now, attempts, row.id.unsigned_abs()) {
-                Some(next_at) => DeliveryResult::Retry { error, next_at },
-                None => DeliveryResult::Failed(format!(
-                    "given up after {attempts} attempts in 24 h: {error}"
-                )),
+            });
+            for update in &updates {
+                count(&update.result);
             }
-        }
-    };
-    OutboxUpdate {
-        id: row.id,
-        alert: row.alert,
-        recipient: row.recipient.clone(),
-        attempts,
-        at: now,
-        result,
+            // Waits while the recorder is busy: the rows stay in flight.
+            report.send(updates).await.ok().and(landed)
+        });
+        flights.rows.insert(task.id(), keys);
     }
+}
+
+/// The first of `due` and those that leave with it. In one mail are rows with as
+/// many attempts: what was in an attempt before stays together, under the same
+/// Message-ID.
+fn together(due: &[DueDelivery], may_start: impl Fn(&DueDelivery) -> bool) -> Vec<DueDelivery> {
+    let Some((first, others)) = due.split_first() else {
+        return Vec::new();
+    };
+    let mut rows = vec![first.clone()];
+    if let Some(slot) = &first.slot {
+        let mates = others.iter().filter(|row| {
+            row.slot.as_ref().is_some_and(|other| other.id == slot.id)
+                && row.recipient == first.recipient
+                && row.attempts == first.attempts
+                && may_start(row)
+        });
+        rows.extend(mates.take(MAX_TOGETHER - 1).cloned());
+    }
+    rows
 }
 
 fn count(result: &DeliveryResult) {
@@ -233,6 +224,7 @@ fn count(result: &DeliveryResult) {
 }
 
 /// An attempt that was reported.
+#[derive(Clone, Copy)]
 struct Landed {
     attempts: u32,
     /// When it is tried again; absent where it is done with.
@@ -261,7 +253,7 @@ impl Flight {
 #[derive(Default)]
 struct Flights {
     tasks: JoinSet<Option<Landed>>,
-    rows: HashMap<Id, Flight>,
+    rows: HashMap<Id, Vec<Flight>>,
     in_flight: HashSet<i64>,
     recipients: HashSet<String>,
     /// Reported rows: the outbox may still show them as they were.
@@ -295,9 +287,12 @@ impl Flights {
                 (error.id(), None)
             }
         };
-        let Some(flight) = self.rows.remove(&task) else {
-            return;
-        };
+        for flight in self.rows.remove(&task).unwrap_or_default() {
+            self.ended(flight, landed);
+        }
+    }
+
+    fn ended(&mut self, flight: Flight, landed: Option<Landed>) {
         self.in_flight.remove(&flight.id);
         self.recipients.remove(&flight.recipient);
         let Some(landed) = landed else {
@@ -333,47 +328,5 @@ impl Flights {
         self.waiting.retain(|_, (id, next_at)| {
             now < *next_at || attempts.contains_key(id) || in_flight.contains(id)
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unconfigured_server_is_worth_a_retry_until_the_day_is_over() {
-        let row = DueDelivery {
-            id: 1,
-            idempotency_key: "k".into(),
-            alert: 1,
-            contact: "oncall".into(),
-            recipient: "a@example.org".into(),
-            message_id: "m@example.org".into(),
-            payload: Arc::new(serde_json::from_value(payload()).unwrap()),
-            attempts: 3,
-            created_at: Timestamp::from_secs(1_000),
-            next_at: Timestamp::from_secs(1_000),
-        };
-        let at = |seconds: i64| Timestamp::from_secs(1_000 + seconds);
-        let day = 24 * 3_600;
-        let retry = |now| conclude(&row, Delivery::Retry("refused".into()), now);
-        let early = retry(at(10));
-        assert_eq!(early.attempts, 4);
-        assert!(matches!(early.result, DeliveryResult::Retry { next_at, .. } if next_at > at(10)));
-        let late = retry(at(day - 1));
-        assert!(matches!(late.result, DeliveryResult::Retry { next_at, .. } if next_at == at(day)));
-        let over = retry(at(day)).result;
-        assert!(
-            matches!(&over, DeliveryResult::Failed(e) if e.contains("refused")),
-            "{over:?}"
-        );
-    }
-
-    fn payload() -> serde_json::Value {
-        serde_json::json!({
-            "kind": "firing", "alert": 1, "name": "r", "check": null, "node": null,
-            "severity": "warning", "labels": {}, "summary": "s", "since": 0, "at": 0,
-            "expression": "true", "last_results": [], "tried": [], "in_reply_to": null,
-        })
     }
 }

@@ -9,7 +9,10 @@ pub mod dispatcher;
 pub mod mail;
 pub mod render;
 mod smtp;
+mod tell;
+pub mod together;
 
 pub use dispatcher::{Dispatcher, DueDelivery, Outbound};
 pub use mail::{Delivery, Mail, MailSetupError, Mailer};
 pub use render::{Rendered, Renderer};
+pub use tell::{Notifier, RunNotifier};

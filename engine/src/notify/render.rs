@@ -30,7 +30,7 @@ const MAX_LABELS: usize = 50;
 const MAX_OUTPUT: usize = 256 << 10;
 
 /// Instructions a template may spend.
-const FUEL: u64 = 200_000;
+pub(super) const FUEL: u64 = 200_000;
 
 /// A mail's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +59,7 @@ impl Renderer {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_fuel(Some(FUEL));
-        env.set_auto_escape_callback(|name| match name.ends_with(".html") {
-            true => AutoEscape::Html,
-            false => AutoEscape::None,
-        });
+        env.set_auto_escape_callback(html_only);
         for (name, source) in [
             ("mail.txt", include_str!("templates/mail.txt")),
             ("mail.html", include_str!("templates/mail.html")),
@@ -98,13 +95,28 @@ impl Renderer {
     }
 
     fn fill(&self, name: &str, view: &View, link: Value) -> Result<String, minijinja::Error> {
-        let mut out = Capped(Vec::new());
-        let ctx = view.context(link);
-        self.env
-            .get_template(name)?
-            .render_captured_to(ctx, &mut out)?;
-        Ok(String::from_utf8_lossy(&out.0).into_owned())
+        fill(&self.env, name, view.context(link))
     }
+}
+
+/// HTML is escaped, plain text is not.
+pub(super) fn html_only(name: &str) -> AutoEscape {
+    match name.ends_with(".html") {
+        true => AutoEscape::Html,
+        false => AutoEscape::None,
+    }
+}
+
+/// Fills a template, within bounds.
+pub(super) fn fill(
+    env: &Environment<'static>,
+    name: &str,
+    context: Value,
+) -> Result<String, minijinja::Error> {
+    let mut out = Capped(Vec::new());
+    env.get_template(name)?
+        .render_captured_to(context, &mut out)?;
+    Ok(String::from_utf8_lossy(&out.0).into_owned())
 }
 
 /// The subject line: `[FIRING] <rule> on <node>: <summary>` and its likes.
@@ -118,7 +130,7 @@ pub fn subject(n: &Notification) -> String {
     one_line(&s, MAX_SUBJECT)
 }
 
-fn tag(kind: NotificationKind) -> &'static str {
+pub(super) fn tag(kind: NotificationKind) -> &'static str {
     match kind {
         NotificationKind::Firing => "FIRING",
         NotificationKind::Resolved | NotificationKind::FaultResolved => "RESOLVED",
@@ -128,7 +140,7 @@ fn tag(kind: NotificationKind) -> &'static str {
 }
 
 /// `<rule> on <node>`, the node left out where the alert has none.
-fn subject_name(n: &Notification) -> String {
+pub(super) fn subject_name(n: &Notification) -> String {
     let name = one_line(&n.name, 100);
     match &n.node {
         Some(node) => format!("{name} on {}", one_line(&node.name, 100)),
@@ -137,22 +149,22 @@ fn subject_name(n: &Notification) -> String {
 }
 
 /// What the templates see.
-struct View {
-    tag: &'static str,
-    color: &'static str,
-    headline: String,
-    subject_name: String,
-    summary: String,
-    facts: Vec<Fact>,
+pub(super) struct View {
+    pub(super) tag: &'static str,
+    pub(super) color: &'static str,
+    pub(super) headline: String,
+    pub(super) subject_name: String,
+    pub(super) summary: String,
+    pub(super) facts: Vec<Fact>,
     results: Vec<ResultView>,
-    tried: Vec<String>,
+    pub(super) tried: Vec<String>,
     labels: Vec<Label>,
     expression: String,
     alert: i64,
-    link: String,
+    pub(super) link: String,
 }
 
-struct Fact {
+pub(super) struct Fact {
     label: &'static str,
     pad: String,
     value: String,
@@ -174,7 +186,7 @@ struct ResultView {
 }
 
 impl View {
-    fn new(n: &Notification, public_url: &str) -> Self {
+    pub(super) fn new(n: &Notification, public_url: &str) -> Self {
         let base = one_line(public_url, 2_000);
         let mut tried: Vec<String> = n
             .tried
@@ -216,11 +228,7 @@ impl View {
 
 impl View {
     fn context(&self, link: Value) -> Value {
-        let facts: Vec<Value> = self
-            .facts
-            .iter()
-            .map(|f| context! { label => f.label, pad => &*f.pad, value => &*f.value })
-            .collect();
+        let facts: Vec<Value> = self.facts.iter().map(fact).collect();
         let results: Vec<Value> = self.results.iter().map(ResultView::context).collect();
         let labels: Vec<Value> = self
             .labels
@@ -239,6 +247,11 @@ impl View {
             alert => self.alert,
         }
     }
+}
+
+/// A fact as templates see it.
+pub(super) fn fact(fact: &Fact) -> Value {
+    context! { label => fact.label, pad => &*fact.pad, value => &*fact.value }
 }
 
 impl ResultView {
@@ -425,7 +438,7 @@ pub fn one_line(text: &str, max: usize) -> String {
 }
 
 /// HTML escaping that leaves slashes alone, for links.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -63,6 +63,9 @@ impl Snapshot {
         };
         for index in &check.rules {
             let rule = &policy.rules[*index];
+            if self.waits(rule) {
+                continue;
+            }
             let view = View {
                 snapshot: self,
                 series: Some(id),
@@ -77,6 +80,11 @@ impl Snapshot {
             };
             self.step_alert(subject, value, now, changes);
         }
+    }
+
+    /// Whether a rule is not judged until the past of its windows was read.
+    fn waits(&self, rule: &RulePolicy) -> bool {
+        !self.filling.is_empty() && self.filling.contains_key(&rule.name)
     }
 
     /// What a rule that is not in force would say of a series and the metrics
@@ -155,20 +163,17 @@ impl Snapshot {
                 );
             }
         }
-        let faulting: Vec<SeriesId> = self
-            .faulting
-            .values()
-            .filter_map(|series| series.first().copied())
-            .collect();
-        for id in faulting {
-            self.evaluate_fault_alert(id, now, changes);
-        }
+        self.faults_due(now, changes);
+        self.expire_groups(now);
         self.remedies_due(now, changes);
     }
 
     fn evaluate_window_rules(&mut self, now: Timestamp, changes: &mut Changes) {
         let policy = self.policy.clone();
         for rule in policy.rules.iter().filter(|rule| !rule.per_series) {
+            if self.waits(rule) {
+                continue;
+            }
             let value = rule.def.holds_globally(&View {
                 snapshot: self,
                 series: None,
@@ -420,104 +425,6 @@ impl Snapshot {
             alert: Some(alert.id),
             event,
         });
-    }
-
-    /// Faults of a check: one alert for all its nodes, so that a broken plugin
-    /// is one mail and not thousands.
-    pub(super) fn evaluate_fault_alert(
-        &mut self,
-        id: SeriesId,
-        now: Timestamp,
-        changes: &mut Changes,
-    ) {
-        let Some(series) = self.get(id) else { return };
-        let check = series.check.clone();
-        let key = AlertKey {
-            source: AlertSource::Fault {
-                check: check.to_string(),
-            },
-            series: None,
-        };
-        if self.open.contains_key(&key) {
-            return;
-        }
-        // The alert about the plugin says it for all its checks.
-        let policy = self.policy.checks.get(&check);
-        if policy.is_some_and(|check| self.quarantines.holds(&check.plugin)) {
-            return;
-        }
-        let Some(faulting) = self.faulting.get(&check) else {
-            return;
-        };
-        let alarming = |id: &&SeriesId| {
-            self.get(**id)
-                .is_some_and(|series| series.state.fault_alerts(now))
-        };
-        let Some(series) = faulting.iter().find(alarming).and_then(|id| self.get(*id)) else {
-            return;
-        };
-        let text = series
-            .state
-            .fault
-            .as_ref()
-            .map(|f| f.text.as_str())
-            .unwrap_or_default();
-        let others = faulting.len() - 1;
-        let summary = match others {
-            0 => format!("on {}: {text}", series.node_name),
-            _ => format!("on {} and {others} more: {text}", series.node_name),
-        };
-        let since = series.state.faulty_since.unwrap_or(now);
-        let alert = Alert {
-            id: self.next.alert,
-            source: key.source,
-            series: None,
-            check: Some(check.to_string()),
-            node: None,
-            phase: Phase::Pending,
-            severity: Severity::Warning,
-            labels: Default::default(),
-            summary,
-            pending_at: since,
-            fired_at: None,
-            ended_at: None,
-            threads: Default::default(),
-            remedies: Default::default(),
-            escalated: false,
-            suppressed_by: Vec::new(),
-        };
-        self.next.alert += 1;
-        self.fire(alert, NotificationKind::Fault, now, changes);
-    }
-
-    /// A series reports again.
-    pub(super) fn fault_ended(&mut self, id: SeriesId, now: Timestamp, changes: &mut Changes) {
-        let Some(check) = self.get(id).map(|series| series.check.clone()) else {
-            return;
-        };
-        if let Some(faulting) = self.faulting.get_mut(&check) {
-            faulting.remove(&id);
-            if faulting.is_empty() {
-                self.faulting.remove(&check);
-            }
-        }
-        if !self.faulting.contains_key(&check) {
-            let key = AlertKey {
-                source: AlertSource::Fault {
-                    check: check.to_string(),
-                },
-                series: None,
-            };
-            if let Some(alert) = self.open.get(&key).copied() {
-                self.resolve(
-                    alert,
-                    "reports again",
-                    NotificationKind::FaultResolved,
-                    now,
-                    changes,
-                );
-            }
-        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::faults::SourceFault;
 use super::quarantine::Quarantine;
 use crate::check::outcome::{
     ActionJob, Cause, Digest, Fault, LogRecord, NodeInfo, PluginState, SeriesId, State, StateEntry,
@@ -35,6 +36,9 @@ pub struct Changes {
     pub checkpoints: Vec<Checkpoint>,
     /// Plugins that were held back, or released (`None`).
     pub quarantines: BTreeMap<Digest, Option<Quarantine>>,
+    /// Faults of log sources that began, went on or ended (`None`). Not stored:
+    /// a source tells again after a restart.
+    pub source_faults: BTreeMap<Arc<str>, Option<SourceFault>>,
     /// What to do after the commit.
     pub effects: Vec<Effect>,
 }
@@ -119,6 +123,11 @@ pub enum AlertSource {
     Fault {
         check: String,
     },
+    /// Engine faults of a log source.
+    #[serde(rename = "log_source")]
+    LogSource {
+        source: String,
+    },
     /// A version of a plugin that is held back.
     Plugin {
         plugin: String,
@@ -127,11 +136,13 @@ pub enum AlertSource {
 }
 
 impl AlertSource {
-    /// The name in subjects and lists: the rule's, the check's or the plugin's.
+    /// The name in subjects and lists: the rule's, the check's, the log source's
+    /// or the plugin's.
     pub fn name(&self) -> &str {
         match self {
             AlertSource::Rule { name } => name,
             AlertSource::Fault { check } => check,
+            AlertSource::LogSource { source } => source,
             AlertSource::Plugin { plugin, .. } => plugin,
         }
     }
@@ -240,6 +251,9 @@ pub enum TimelineEvent {
         kind: NotificationKind,
         contact: String,
         recipient: String,
+        /// When it leaves, where it waits for others of its group.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        leaves_at: Option<i64>,
     },
     /// Nobody was told, and why.
     NotificationSkipped {
@@ -384,13 +398,26 @@ pub struct OutboxRow {
     pub idempotency_key: String,
     pub alert: i64,
     pub contact: String,
-    /// Mailbox.
+    /// Mailbox, or the notifier of a contact.
     pub recipient: String,
     pub message_id: String,
     pub payload: Arc<Notification>,
     pub attempts: u32,
     pub created_at: Timestamp,
     pub next_at: Timestamp,
+    /// The mail that it shares with others; absent where it leaves alone.
+    pub slot: Option<Slot>,
+}
+
+/// A mail that holds several notifications.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Message-ID of its first row.
+    pub id: String,
+    /// What its notifications have in common, as JSON.
+    pub group: String,
+    /// When it leaves.
+    pub at: Timestamp,
 }
 
 /// How a delivery attempt ended.

@@ -5,6 +5,8 @@
 
 pub mod backtest;
 pub mod changes;
+pub mod faults;
+pub mod groups;
 pub mod policy;
 pub mod quarantine;
 pub mod snapshot;
@@ -24,7 +26,7 @@ use self::changes::{Changes, Checkpoint, Effect, Event, OutboxUpdate, TimelineEn
 use self::changes::{DeliveryResult, TimelineEvent};
 use self::policy::Policy;
 use self::snapshot::Snapshot;
-use crate::check::outcome::{ActionOutcome, Digest, LogRecord, Outcome};
+use crate::check::outcome::{ActionOutcome, Digest, Fault, LogRecord, Outcome};
 use crate::clock::Timestamp;
 
 /// Something that happened.
@@ -48,8 +50,14 @@ pub enum Input {
     ActionApproved { run: i64, approved: bool },
     /// A person lets a plugin that is held back run again.
     PluginReleased { digest: Digest, by: String },
-    /// A delivery attempt ended.
-    Delivered(OutboxUpdate),
+    /// A delivery attempt ended: of one notification, or of all in one mail.
+    Delivered(Vec<OutboxUpdate>),
+    /// A log source could not be read or parsed.
+    SourceFaulted { source: Arc<str>, fault: Fault },
+    /// A log source reads and parses: after a fault, and once after the start.
+    SourceSound { source: Arc<str> },
+    /// The past of windows that a configuration added was read.
+    WindowsFilled { generation: u64 },
     /// A new configuration is in force.
     Configured {
         policy: Arc<Policy>,
@@ -84,13 +92,23 @@ pub fn apply(snapshot: &mut Snapshot, batch: Vec<Input>, now: Timestamp) -> Chan
             Input::PluginReleased { digest, by } => {
                 snapshot.release(&digest, &format!("released by {by}"), now, &mut changes);
             }
-            Input::Delivered(update) => delivered(update, &mut changes),
+            Input::Delivered(updates) => {
+                for update in updates {
+                    delivered(update, &mut changes);
+                }
+            }
+            Input::SourceFaulted { source, fault } => {
+                snapshot.source_faulted(&source, fault, now, &mut changes);
+            }
+            Input::SourceSound { source } => snapshot.source_sound(&source, now, &mut changes),
+            Input::WindowsFilled { generation } => snapshot.let_rules_go(generation),
             Input::Configured {
                 policy,
                 mail_domain,
                 generation,
             } => {
                 snapshot.configure(policy, mail_domain, now, &mut changes);
+                snapshot.hold_rules(generation);
                 let series = snapshot.active_series();
                 changes
                     .effects

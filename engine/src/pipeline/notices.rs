@@ -30,9 +30,9 @@ impl Snapshot {
                     kind,
                     reason: match alert.source {
                         AlertSource::Rule { .. } => "the rule names nobody to notify".into(),
-                        AlertSource::Fault { .. } | AlertSource::Plugin { .. } => {
-                            "faults.notify names nobody".into()
-                        }
+                        AlertSource::Fault { .. }
+                        | AlertSource::LogSource { .. }
+                        | AlertSource::Plugin { .. } => "faults.notify names nobody".into(),
                     },
                 },
             });
@@ -66,12 +66,17 @@ impl Snapshot {
             let id = self.next.outbox;
             self.next.outbox += 1;
             let message_id = format!("<{}.{id}@{}>", self.installation, self.mail_domain);
+            let slot = self.slot(&recipient, alert, &message_id, now);
+            let leaves = slot.as_ref().map_or(now, |slot| slot.at);
+            // The mail has the Message-ID of its first notification.
+            let mail = slot.as_ref().map_or(&message_id, |slot| &slot.id).clone();
             let thread = alert.threads.get(&recipient.mailbox).cloned();
             if thread.is_none() {
                 alert
                     .threads
-                    .insert(recipient.mailbox.clone(), message_id.clone());
+                    .insert(recipient.mailbox.clone(), mail.clone());
             }
+            let thread = thread.filter(|thread| *thread != mail);
             changes.outbox.push(OutboxRow {
                 id,
                 idempotency_key: format!("{}-{id}", self.installation),
@@ -85,7 +90,8 @@ impl Snapshot {
                 }),
                 attempts: 0,
                 created_at: now,
-                next_at: now,
+                next_at: leaves,
+                slot,
             });
             changes.timeline.push(TimelineEntry {
                 ts: now,
@@ -96,6 +102,7 @@ impl Snapshot {
                     kind,
                     contact: recipient.contact,
                     recipient: recipient.mailbox,
+                    leaves_at: (leaves > now).then(|| leaves.micros()),
                 },
             });
         }
@@ -111,9 +118,9 @@ impl Snapshot {
                 .find(|rule| *rule.name == **name)
                 .map(|rule| (rule.recipients.clone(), rule.expression.to_string()))
                 .unwrap_or_default(),
-            AlertSource::Fault { .. } | AlertSource::Plugin { .. } => {
-                (self.policy.fault_contacts.clone(), String::new())
-            }
+            AlertSource::Fault { .. }
+            | AlertSource::LogSource { .. }
+            | AlertSource::Plugin { .. } => (self.policy.fault_contacts.clone(), String::new()),
         }
     }
 }

@@ -15,11 +15,16 @@ use crate::config::spec::{EnvelopeSpec, GrantsSpec, Severity};
 pub struct Policy {
     pub checks: HashMap<Arc<str>, CheckPolicy>,
     pub rules: Vec<RulePolicy>,
+    /// Rules whose windows have no past yet: they are not judged until it was
+    /// read.
+    pub filling: Vec<Arc<str>>,
     /// Log queries that the rules count.
     pub queries: Arc<QuerySet>,
     pub remedies: HashMap<String, RemedyPolicy>,
     /// Contact and mailbox of everyone who hears of engine faults.
     pub fault_contacts: Vec<Recipient>,
+    /// Log sources with their parsers.
+    pub log_sources: HashMap<Arc<str>, Digest>,
     /// Nodes that each node is reached through; those without have no entry.
     pub parents: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Versions that checks, remediations and log sources use.
@@ -57,10 +62,33 @@ pub struct RulePolicy {
     pub remediate: Vec<String>,
 }
 
+/// Somebody who is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     pub contact: String,
+    /// A mailbox, or what [`notifier`](Self::notifier) makes.
     pub mailbox: String,
+    /// How notifications to it are gathered; absent: each leaves by itself.
+    pub group: Option<Arc<Grouping>>,
+}
+
+impl Recipient {
+    /// What stands in the place of the mailbox where a contact is told by its
+    /// plugin. No mailbox looks like it.
+    pub fn notifier(contact: &str) -> String {
+        format!("plugin:{contact}")
+    }
+}
+
+/// What notifications of one mail have in common, and how long they wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grouping {
+    /// `rule`, `check`, `node`, `severity` and names of labels.
+    pub by: Vec<String>,
+    /// Of the first of a group.
+    pub wait: Duration,
+    /// Of those that follow.
+    pub interval: Duration,
 }
 
 #[derive(Debug)]

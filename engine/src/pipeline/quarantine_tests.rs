@@ -54,6 +54,7 @@ fn policy(plugin: &str, blocked: &[(&str, QuarantineCause)]) -> Input {
         fault_contacts: vec![Recipient {
             contact: "oncall".into(),
             mailbox: "ops@example.org".into(),
+            group: None,
         }],
         ..Policy::default()
     };

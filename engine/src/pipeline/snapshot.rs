@@ -9,6 +9,8 @@ use super::changes::{
     ActionRun, ActiveSeries, Alert, AlertSource, Changes, Effect, Phase, ResultLine, SeriesRow,
     TimelineEntry, TimelineEvent,
 };
+use super::faults::SourceFault;
+use super::groups::Gathering;
 use super::policy::Policy;
 use super::quarantine::{Quarantine, Quarantines};
 use crate::alert::window::{LogCounters, MetricRings};
@@ -64,6 +66,8 @@ pub struct Loaded {
     pub history: Vec<(String, PastRun)>,
     /// Plugins that are held back.
     pub quarantines: Vec<Quarantine>,
+    /// Groups of notifications and the newest mail of each.
+    pub groups: Vec<(String, Gathering)>,
     pub next: NextIds,
     /// Random name of this installation, in Message-IDs.
     pub installation: String,
@@ -87,9 +91,16 @@ pub struct Snapshot {
     pub(super) history: HashMap<String, Vec<PastRun>>,
     /// Series of each check that are faulting.
     pub(super) faulting: HashMap<Arc<str>, BTreeSet<SeriesId>>,
+    /// Newest mail of each group of notifications.
+    pub(super) groups: HashMap<String, Gathering>,
+    /// Log sources that are faulting.
+    pub(super) source_faults: BTreeMap<Arc<str>, SourceFault>,
     pub(super) quarantines: Quarantines,
     /// Series that say whether a node is down, of nodes that are parents.
     pub(super) of_parent: HashMap<Arc<str>, Vec<SeriesId>>,
+    /// Rules that wait for the past of their windows, and the configuration that
+    /// asked for it.
+    pub(super) filling: HashMap<Arc<str>, u64>,
     pub(super) windows: MetricRings,
     pub(super) log_windows: LogCounters,
     pub(super) next: NextIds,
@@ -118,8 +129,11 @@ impl Snapshot {
             retries: BTreeSet::new(),
             history: HashMap::new(),
             faulting: HashMap::new(),
+            groups: loaded.groups.into_iter().collect(),
+            source_faults: BTreeMap::new(),
             quarantines: Quarantines::new(loaded.quarantines),
             of_parent: HashMap::new(),
+            filling: HashMap::new(),
             windows: MetricRings::default(),
             log_windows: LogCounters::default(),
             next: loaded.next,
@@ -221,6 +235,51 @@ impl Snapshot {
         self.log_windows.set_queries(&policy.queries);
     }
 
+    /// Rules of `policy` that look further back than what is kept now.
+    pub fn rules_to_fill(&self, policy: &Policy) -> Vec<Arc<str>> {
+        let queries = policy.queries.list();
+        let lacks = |rule: &&super::policy::RulePolicy| {
+            let facts = rule.def.facts();
+            let metrics = &facts.metrics;
+            let counted = |(number, window): &(usize, Duration)| {
+                let query = queries.get(*number);
+                query.is_none_or(|query| self.log_windows.covers(&query.text, *window))
+            };
+            !(metrics
+                .iter()
+                .all(|need| self.windows.covers(&need.metric, need.window))
+                && facts.queries.iter().all(counted))
+        };
+        let rules = policy.rules.iter().filter(lacks);
+        rules.map(|rule| rule.name.clone()).collect()
+    }
+
+    /// The rules whose windows have no past yet wait for it.
+    pub(super) fn hold_rules(&mut self, generation: u64) {
+        let policy = self.policy.clone();
+        self.filling
+            .retain(|name, _| policy.rules.iter().any(|rule| rule.name == *name));
+        for name in &policy.filling {
+            self.filling.insert(name.clone(), generation);
+        }
+    }
+
+    /// Rules that waited are judged again: what was read is there.
+    pub(super) fn let_rules_go(&mut self, generation: u64) {
+        self.filling.retain(|_, of| *of > generation);
+    }
+
+    /// Counts log queries from nothing, between two batches: what was committed
+    /// before is read and comes by [`fill_logs`](Self::fill_logs).
+    pub fn restart_logs(&mut self, texts: &[Arc<str>], generation: u64) {
+        self.log_windows.restart(texts, generation);
+    }
+
+    /// Adds what was counted before [`restart_logs`](Self::restart_logs).
+    pub fn fill_logs(&mut self, past: &LogCounters, generation: u64) {
+        self.log_windows.fill(past, generation);
+    }
+
     /// Longest window of each metric that rules look at: what
     /// [`preload_sample`](Self::preload_sample) should be given.
     pub fn window_needs(&self) -> Vec<(String, Duration)> {
@@ -291,6 +350,7 @@ impl Snapshot {
         }
         faulting.retain(|_, series| !series.is_empty());
         self.faulting = faulting;
+        self.configure_source_faults(changes);
         self.configure_quarantines(now, changes);
         self.remove_orphaned_alerts(now, changes);
     }
@@ -333,6 +393,10 @@ impl Snapshot {
             // `faulting` knows only series that still run.
             AlertSource::Fault { check } => (!self.faulting.contains_key(check.as_str()))
                 .then(|| "the check no longer runs on the nodes with faults".into()),
+            AlertSource::LogSource { source } => {
+                let kept = self.policy.log_sources.contains_key(source.as_str());
+                (!kept).then(|| format!("log source {source} was removed"))
+            }
             // Ends with its quarantine.
             AlertSource::Plugin { .. } => None,
         }

@@ -92,6 +92,7 @@ pub(super) fn configured_as(
                 recipients: vec![Recipient {
                     contact: "oncall".into(),
                     mailbox: "ops@example.org".into(),
+                    group: None,
                 }],
                 remediate: remedy.iter().map(|name| (*name).to_owned()).collect(),
             }
@@ -125,6 +126,7 @@ pub(super) fn configured_as(
         fault_contacts: vec![Recipient {
             contact: "oncall".into(),
             mailbox: "ops@example.org".into(),
+            group: None,
         }],
         ..Policy::default()
     };
@@ -672,7 +674,49 @@ fn deliveries_are_told_in_the_timeline() {
         at: world.now,
         result: DeliveryResult::Failed("550 no such user".into()),
     };
-    let changes = world.input(Input::Delivered(update));
+    let changes = world.input(Input::Delivered(vec![update]));
     assert_eq!(kinds(&changes), ["notification_failed"]);
     assert_eq!(changes.outbox_updates.len(), 1);
+}
+
+#[test]
+fn a_rule_is_not_judged_before_the_past_of_its_windows_was_read() {
+    let mut world = world(&[], EnvelopeSpec::default());
+    let quiet = ("quiet", "log_count(\"backup\", \"1h\") == 0", 0, None);
+    let few = ("few", "count(\"duration_ms\", \"1h\") < 3", 0, None);
+    let held = |generation| {
+        let Input::Configured {
+            policy,
+            mail_domain,
+            ..
+        } = configured(&[quiet, few], EnvelopeSpec::default())
+        else {
+            unreachable!("it is a configuration");
+        };
+        let mut policy = Arc::into_inner(policy).unwrap();
+        policy.filling = vec!["quiet".into(), "few".into()];
+        Input::Configured {
+            policy: Arc::new(policy),
+            mail_domain,
+            generation,
+        }
+    };
+    let Input::Configured { policy, .. } = held(2) else {
+        unreachable!("it is a configuration");
+    };
+    assert_eq!(
+        world.snapshot.rules_to_fill(&policy),
+        [Arc::from("quiet"), Arc::from("few")]
+    );
+    world.input(held(2));
+    assert_eq!(world.snapshot.rules_to_fill(&policy), []);
+    assert!(world.after(1).tick().alerts.is_empty());
+    assert!(world.report("web-1", State::Ok).alerts.is_empty());
+    // A newer configuration asks again: the older answer is not enough.
+    world.input(held(3));
+    world.input(Input::WindowsFilled { generation: 2 });
+    assert!(world.after(1).tick().alerts.is_empty());
+    world.input(Input::WindowsFilled { generation: 3 });
+    assert_eq!(world.after(1).tick().alerts.len(), 1);
+    assert_eq!(world.report("web-1", State::Ok).alerts.len(), 1);
 }

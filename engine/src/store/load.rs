@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Conn, Result, action_runs, alerts, checkpoints, quarantines, series};
+use super::{Conn, Result, action_runs, alerts, checkpoints, outbox, quarantines, series};
 use crate::check::outcome::{PluginState, SeriesId};
 use crate::check::state::CheckState;
 use crate::clock::Timestamp;
+use crate::config::validate::LONGEST_GROUP;
 use crate::pipeline::changes::{ActionRun, Alert, Checkpoint, SeriesRow};
+use crate::pipeline::groups::Gathering;
 use crate::pipeline::quarantine::Quarantine;
 use crate::remedy::envelope::LONGEST_LIMIT;
 
@@ -27,6 +29,8 @@ pub struct SnapshotParts {
     pub recent_runs: Vec<ActionRun>,
     pub checkpoints: Vec<Checkpoint>,
     pub quarantines: Vec<Quarantine>,
+    /// Groups of notifications and the newest mail of each.
+    pub groups: Vec<(String, Gathering)>,
     pub last_ids: LastIds,
 }
 
@@ -53,8 +57,17 @@ pub async fn snapshot_parts(conn: &mut Conn, now: Timestamp) -> Result<SnapshotP
         recent_runs: action_runs::since(conn, now - LONGEST_LIMIT).await?,
         checkpoints: checkpoints::list(conn, None).await?,
         quarantines: quarantines::list(conn).await?,
+        groups: groups(conn, now).await?,
         last_ids: last_ids(conn).await?,
     })
+}
+
+async fn groups(conn: &mut Conn, now: Timestamp) -> Result<Vec<(String, Gathering)>> {
+    let slots = outbox::newest_slots(conn, now - LONGEST_GROUP).await?;
+    let slots = slots.into_iter();
+    Ok(slots
+        .map(|(group, id, at)| (group, Gathering { id, at }))
+        .collect())
 }
 
 /// Greatest ids in use. Retention deletes from the lowest id, and the counters

@@ -302,6 +302,13 @@ fn level_of(code: i64) -> Result<LogLevel> {
         .ok_or_else(|| StoreError::corrupt("logs.level", code))
 }
 
+/// The newest record's id; 0 where there is none.
+pub async fn newest_id(conn: &mut Conn) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM logs")
+        .fetch_one(conn)
+        .await?)
+}
+
 /// Hands every record since `from` to `each`, newest first, for windows of rules
 /// that are rebuilt at the start. At most `limit`.
 pub async fn each_since(

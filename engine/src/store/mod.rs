@@ -15,6 +15,7 @@ mod chunk;
 pub mod compact;
 pub mod crashes;
 pub mod credentials;
+pub mod folder;
 pub mod load;
 pub mod logs;
 pub mod meta;

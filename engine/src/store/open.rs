@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Sqlite};
 
 use super::backup::copy_into;
+use super::folder::{create_database, prepare_folder};
 use super::writer::Writer;
 use super::{Conn, Result, StoreError};
 
 /// Name of the database inside the data folder.
 pub const DATABASE: &str = "bellwether.db";
-const LOCK: &str = "lock";
-const BACKUPS: &str = "backups";
+pub(super) const LOCK: &str = "lock";
+pub(super) const BACKUPS: &str = "backups";
 const READERS: u32 = 4;
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
@@ -42,16 +43,13 @@ pub enum OpenError {
         path: PathBuf,
         source: std::io::Error,
     },
-    /// Others can reach into the folder.
-    #[error(
-        "expected the data folder {path} to be accessible by its owner only, found mode {mode:o} and files that are not the engine's: choose an empty folder or run chmod 700 on it",
-        path = path.display()
-    )]
-    Exposed {
+    /// The folder is not fit to hold the engine's state.
+    #[error("expected a data folder of the engine's own at {path}, found {found}", path = path.display())]
+    Unfit {
         /// The data folder.
         path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
+        /// What is there, and what to do.
+        found: String,
     },
     /// A second engine.
     #[error(
@@ -116,6 +114,7 @@ impl Store {
         prepare_folder(folder)?;
         let lock = Arc::new(lock_folder(folder)?);
         let path = folder.join(DATABASE);
+        create_database(folder)?;
         let database = |source| OpenError::Database {
             path: path.clone(),
             source,
@@ -221,45 +220,6 @@ fn common_options(path: &Path) -> SqliteConnectOptions {
         .pragma("temp_store", "memory")
         .statement_cache_capacity(128)
         .disable_statement_logging()
-}
-
-/// Creates the folder for its owner only, or narrows an empty or own one.
-pub(super) fn prepare_folder(folder: &Path) -> Result<(), OpenError> {
-    let io = |what| {
-        move |source| OpenError::Io {
-            what,
-            path: folder.to_owned(),
-            source,
-        }
-    };
-    if !folder.exists() {
-        return DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(io("creating the data folder"));
-    }
-    let meta = std::fs::metadata(folder).map_err(io("reading the data folder"))?;
-    let mode = meta.mode() & 0o7777;
-    if mode & 0o077 == 0 {
-        return Ok(());
-    }
-    let own = folder.join(DATABASE).exists()
-        || std::fs::read_dir(folder)
-            .map_err(io("reading the data folder"))?
-            .next()
-            .is_none();
-    let narrowed =
-        own && std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).is_ok();
-    // A folder that others can read but not write holds no foreign code; one
-    // that is somebody's home of other files is left alone.
-    if narrowed || mode & 0o022 == 0 {
-        return Ok(());
-    }
-    Err(OpenError::Exposed {
-        path: folder.to_owned(),
-        mode,
-    })
 }
 
 pub(super) fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {

@@ -167,15 +167,6 @@ async fn backup_and_restore_carry_every_row() {
 }
 
 #[tokio::test]
-async fn a_folder_with_foreign_files_is_not_taken_over() {
-    let folder = tempfile::tempdir().expect("folder");
-    std::fs::write(folder.path().join("notes.txt"), "x").expect("write");
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).expect("chmod");
-    let error = Store::open(folder.path()).await.expect_err("exposed");
-    assert!(matches!(error, OpenError::Exposed { mode: 0o777, .. }));
-}
-
-#[tokio::test]
 async fn readers_cannot_write() {
     let f = fixture().await;
     let mut reader = f.store.reader().await.expect("reader");

@@ -1,5 +1,6 @@
 //! Notifications to be delivered and what became of them.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{Conn, Result, StoreError, from_json, page};
 use crate::clock::Timestamp;
-use crate::pipeline::changes::OutboxRow;
+use crate::pipeline::changes::{OutboxRow, Slot};
 
 /// Where a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -64,10 +65,17 @@ type Columns = (
     i64,
     Option<i64>,
     Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
 );
 
 const SELECT: &str = "SELECT id, idempotency_key, alert_id, contact, recipient, message_id, \
-     payload, status, attempts, created_at, next_at, done_at, reply FROM outbox ";
+     payload, status, attempts, created_at, next_at, done_at, reply, slot, slot_group, slot_at \
+     FROM outbox ";
+
+/// Most rows of one slot that are read at once.
+const SLOT_ROWS: i64 = 1_000;
 
 fn delivery(c: Columns) -> Result<Delivery> {
     Ok(Delivery {
@@ -82,6 +90,7 @@ fn delivery(c: Columns) -> Result<Delivery> {
             attempts: u32::try_from(c.8).unwrap_or(u32::MAX),
             created_at: Timestamp(c.9),
             next_at: Timestamp(c.10),
+            slot: slot(c.13, c.14, c.15),
         },
         status: Status::parse(&c.7)?,
         done_at: c.11.map(Timestamp),
@@ -89,7 +98,36 @@ fn delivery(c: Columns) -> Result<Delivery> {
     })
 }
 
-/// Queued deliveries whose time has come, longest due first.
+fn slot(id: Option<String>, group: Option<String>, at: Option<i64>) -> Option<Slot> {
+    Some(Slot {
+        id: id?,
+        group: group?,
+        at: Timestamp(at?),
+    })
+}
+
+/// The newest mail of each group that left, or leaves, after `since`.
+pub async fn newest_slots(
+    conn: &mut Conn,
+    since: Timestamp,
+) -> Result<Vec<(String, String, Timestamp)>> {
+    // With max() SQLite takes the other columns from the row of the maximum.
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT slot_group, slot, max(slot_at) FROM outbox \
+         WHERE slot_at > ? AND slot IS NOT NULL AND slot_group IS NOT NULL GROUP BY slot_group",
+    )
+    .bind(since.0)
+    .fetch_all(conn)
+    .await?;
+    let rows = rows.into_iter();
+    Ok(rows
+        .map(|(group, id, at)| (group, id, Timestamp(at)))
+        .collect())
+}
+
+/// Queued deliveries whose time has come, longest due first; with each that
+/// shares its mail, the others of that mail whose time has come, too, also
+/// beyond `limit`.
 pub async fn due(conn: &mut Conn, now: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
     let mut query = QueryBuilder::<Sqlite>::new(SELECT);
     query
@@ -97,8 +135,33 @@ pub async fn due(conn: &mut Conn, now: Timestamp, limit: u32) -> Result<Vec<Deli
         .push_bind(now.0)
         .push(" ORDER BY next_at, id LIMIT ")
         .push_bind(page(limit));
-    let rows: Vec<Columns> = query.build_query_as().fetch_all(conn).await?;
-    rows.into_iter().map(delivery).collect()
+    let rows: Vec<Columns> = query.build_query_as().fetch_all(&mut *conn).await?;
+    let full = rows.len() >= page(limit) as usize;
+    let mut found = rows.into_iter().map(delivery).collect::<Result<Vec<_>>>()?;
+    if full {
+        let mut known: HashSet<i64> = found.iter().map(|one| one.row.id).collect();
+        let slots: BTreeSet<String> = found
+            .iter()
+            .filter_map(|one| one.row.slot.as_ref().map(|slot| slot.id.clone()))
+            .collect();
+        for slot in slots {
+            let mut query = QueryBuilder::<Sqlite>::new(SELECT);
+            query
+                .push("WHERE status = 'queued' AND slot = ")
+                .push_bind(slot)
+                .push(" AND next_at <= ")
+                .push_bind(now.0)
+                .push(" ORDER BY id LIMIT ")
+                .push_bind(SLOT_ROWS);
+            let rows: Vec<Columns> = query.build_query_as().fetch_all(&mut *conn).await?;
+            for columns in rows {
+                if known.insert(columns.0) {
+                    found.push(delivery(columns)?);
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// When the next queued delivery is due; absent where none is queued.

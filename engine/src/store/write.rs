@@ -55,8 +55,8 @@ static TIMELINE: Batched = Batched::new(
 );
 static OUTBOX: Batched = Batched::new(
     "INSERT INTO outbox (id, idempotency_key, alert_id, contact, recipient, message_id, payload, \
-     status, attempts, created_at, next_at) VALUES",
-    11,
+     status, attempts, created_at, next_at, slot, slot_group, slot_at) VALUES",
+    14,
     "ON CONFLICT (idempotency_key) DO NOTHING",
 );
 static ACTION_RUNS: Batched = Batched::new(
@@ -129,7 +129,11 @@ pub async fn write(conn: &mut Conn, changes: &Changes) -> Result<()> {
             to.add("queued")?;
             to.add(i64::from(row.attempts))?;
             to.add(row.created_at.0)?;
-            to.add(row.next_at.0)
+            to.add(row.next_at.0)?;
+            let slot = row.slot.as_ref();
+            to.add(slot.map(|slot| slot.id.as_str()))?;
+            to.add(slot.map(|slot| slot.group.as_str()))?;
+            to.add(slot.map(|slot| slot.at.0))
         })
         .await?;
     super::quarantines::write(conn, changes).await?;
@@ -189,6 +193,7 @@ fn bind_alert(alert: &Alert, to: &mut Binder) -> Result<()> {
     to.add(match alert.source {
         AlertSource::Rule { .. } => "rule",
         AlertSource::Fault { .. } => "fault",
+        AlertSource::LogSource { .. } => "log_source",
         AlertSource::Plugin { .. } => "plugin",
     })?;
     to.add(alert.source.name())?;

@@ -63,6 +63,7 @@ pub(crate) fn outbox(id: i64, key: &str) -> OutboxRow {
         attempts: 0,
         created_at: Timestamp(5),
         next_at: Timestamp(5),
+        slot: None,
     }
 }
 

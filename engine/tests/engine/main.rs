@@ -7,9 +7,11 @@ mod hostile;
 mod lifecycle;
 mod mail_server;
 mod outage;
+mod rules;
 mod story;
 mod support;
 mod time;
+mod told;
 
 #[path = "../support/api.rs"]
 mod api;

@@ -184,6 +184,21 @@ impl TestApp {
         // A Tuesday; nothing depends on it.
         let clock = TestClock::new(Timestamp::from_secs(1_767_700_800));
         let world = World::new(yaml);
+        Self::run(world, clock).await
+    }
+
+    /// As [`start`](Self::start), with built plugins copied beside the
+    /// configuration file.
+    pub async fn start_with(yaml: &str, plugins: &[(&str, &str)]) -> Self {
+        let clock = TestClock::new(Timestamp::from_secs(1_767_700_800));
+        let world = World::new(yaml);
+        for (file, plugin) in plugins {
+            std::fs::write(world.file(file), plugin_file(plugin)).unwrap();
+        }
+        Self::run(world, clock).await
+    }
+
+    async fn run(world: World, clock: Arc<TestClock>) -> Self {
         let engine = Self::engine(&world, &clock).await;
         Self {
             world,

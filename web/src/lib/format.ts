@@ -104,6 +104,8 @@ export function alertName(source: Alert['source']): string {
       return source.name;
     case 'fault':
       return `Faults of ${source.check}`;
+    case 'log_source':
+      return `Faults of log source ${source.source}`;
     case 'plugin':
       return `Plugin ${source.plugin} is quarantined`;
   }

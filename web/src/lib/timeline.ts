@@ -24,8 +24,8 @@ const mail = (kind: string) => MAIL[kind] ?? 'mail';
 const low = (state: keyof typeof WORDS) => (state === 'ok' ? 'OK' : WORDS[state].toLowerCase());
 
 type Kind = Alert['source']['kind'];
-const FIRED: Record<Exclude<Kind, 'rule'>, string> = { fault: 'The fault alert fired: the check gives no results.', plugin: 'The alert fired: the plugin is quarantined.' };
-const RESOLVED: Record<Kind, string> = { rule: 'the rule is no longer true', fault: 'the check reports again', plugin: 'the plugin may run again' };
+const FIRED: Record<Exclude<Kind, 'rule'>, string> = { fault: 'The fault alert fired: the check gives no results.', log_source: 'The fault alert fired: the log source is not read as it should be.', plugin: 'The alert fired: the plugin is quarantined.' };
+const RESOLVED: Record<Kind, string> = { rule: 'the rule is no longer true', fault: 'the check reports again', log_source: 'the log source reads again', plugin: 'the plugin may run again' };
 
 /** `about`: what kind of thing raised the alert. */
 export function tell(e: TimelineEntry, about: Kind = 'rule'): Told {

@@ -179,3 +179,43 @@ fn queries_that_stay_keep_their_counts() {
     assert_eq!(counters.count(0, MINUTE, t(10)), 1);
     assert_eq!(counters.count(1, MINUTE, t(10)), 0);
 }
+
+#[test]
+fn the_past_of_a_window_may_come_late_and_twice() {
+    let mut rings = filled(&[(50, 5.0), (60, 6.0)]);
+    for (at, value) in [(40, 4.0), (50, 5.0), (55, 5.5), (60, 6.0)] {
+        rings.push(SeriesId(1), "m", t(at), value);
+    }
+    let get = |f| rings.aggregate([SeriesId(1)], f, "m", MINUTE, t(60));
+    assert_eq!(get(Agg::Count), Some(4.0));
+    assert_eq!(get(Agg::Sum), Some(20.5));
+    assert!(rings.covers("m", MINUTE) && !rings.covers("m", 2 * MINUTE));
+    assert!(!rings.covers("other", MINUTE));
+}
+
+#[test]
+fn counts_that_are_read_again_are_added_once() {
+    let mut queries = QuerySet::default();
+    queries.intern("boom", MINUTE).unwrap();
+    queries.intern("kept", MINUTE).unwrap();
+    let mut counters = LogCounters::new(&queries);
+    assert!(counters.covers("boom", MINUTE) && !counters.covers("boom", 2 * MINUTE));
+    counters.add(&queries, &record(100, 100, "boom kept"), "app");
+    // What was counted is stored by now, and counts as what is read.
+    counters.restart(&["boom".into()], 7);
+    assert_eq!(counters.count(0, MINUTE, t(100)), 0);
+    assert_eq!(counters.count(1, MINUTE, t(100)), 1);
+    counters.add(&queries, &record(101, 101, "boom"), "app");
+    let mut past = LogCounters::new(&queries);
+    past.add(&queries, &record(90, 90, "boom kept"), "app");
+    past.add(&queries, &record(100, 100, "boom kept"), "app");
+    // One that was asked for by an older configuration is too late.
+    counters.fill(&past, 6);
+    assert_eq!(counters.count(0, MINUTE, t(101)), 1);
+    counters.set_queries(&queries);
+    for _ in 0..2 {
+        counters.fill(&past, 7);
+        assert_eq!(counters.count(0, MINUTE, t(101)), 3);
+        assert_eq!(counters.count(1, MINUTE, t(101)), 1);
+    }
+}

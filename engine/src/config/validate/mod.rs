@@ -1,6 +1,7 @@
 //! From what is written to what is meant: every problem at once.
 
 mod checks;
+mod contacts;
 mod global;
 mod objects;
 mod rules;
@@ -16,6 +17,7 @@ use super::problem::{Problem, closest};
 use super::schema;
 use super::spec::{JsonObject, Spec};
 
+pub use contacts::LONGEST_GROUP;
 pub use global::smtp_transport;
 
 impl Config {

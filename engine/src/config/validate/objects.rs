@@ -5,10 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Validator;
-use super::global::lower;
 use crate::check::outcome::NodeInfo;
 use crate::config::grants_syntax::{is_host, parse_net_grant};
-use crate::config::model::{Config, ContactDef, LogSourceDef, NodeDef, PluginDef, RemediationDef};
+use crate::config::model::{Config, LogSourceDef, NodeDef, PluginDef, RemediationDef};
 use crate::config::plugins::PluginKind;
 use crate::config::spec::NodeSpec;
 use crate::remedy::envelope::LONGEST_LIMIT;
@@ -196,34 +195,6 @@ impl Validator<'_> {
                     _ => {}
                 }
             }
-        }
-    }
-
-    pub(super) fn contacts(&mut self, config: &mut Config) {
-        let spec = self.spec;
-        for (i, contact) in spec.contacts.iter().enumerate() {
-            let path = format!("contacts[{i}].email");
-            if contact.email.is_empty() {
-                self.wrong(&path, "expected at least one mailbox, found none");
-            }
-            let mut mailboxes = Vec::with_capacity(contact.email.len());
-            for (j, text) in contact.email.iter().enumerate() {
-                match text.parse() {
-                    Ok(mailbox) => mailboxes.push(mailbox),
-                    Err(e) => {
-                        let e: lettre::address::AddressError = e;
-                        self.wrong(
-                            format!("{path}[{j}]"),
-                            format!("expected a mailbox such as ops@example.org or Name <ops@example.org>, found {text:?}: {}", lower(&e)),
-                        );
-                    }
-                }
-            }
-            let def = ContactDef {
-                spec: Arc::new(contact.clone()),
-                mailboxes,
-            };
-            config.contacts.insert(contact.name.clone(), Arc::new(def));
         }
     }
 

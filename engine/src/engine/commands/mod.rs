@@ -16,9 +16,7 @@ use crate::check::outcome::{Cause, SeriesId};
 use crate::check::runner::Message;
 use crate::clock::Timestamp;
 use crate::config::Problem;
-use crate::http::commands::{
-    Actor, Applied, Command, CommandError, Expect, ObjectChange, ObjectKind,
-};
+use crate::http::commands::{Actor, Command, CommandError, Expect, ObjectChange, ObjectKind};
 use crate::pipeline::Input;
 use crate::pipeline::changes::Event;
 use crate::store::{StoreError, audit, outbox};
@@ -170,7 +168,7 @@ impl Core {
                     self.audit(&actor, "reload", "configuration", json!({}))
                         .await;
                 }
-                let _ = reply.send(answer.map(|generation| Applied { generation }));
+                let _ = reply.send(answer);
             }
         }
     }

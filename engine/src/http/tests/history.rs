@@ -110,6 +110,7 @@ async fn recorded() -> Bench {
         attempts: 0,
         created_at: START,
         next_at: START,
+        slot: None,
     });
     for n in 0..30i64 {
         let record = LogRecord {

@@ -144,6 +144,12 @@ fn config(nodes: usize) -> ConfigView {
         contacts: vec![ContactSpec {
             name: "oncall".into(),
             email: vec!["ops@example.org".into()],
+            plugin: None,
+            config: Default::default(),
+            timeout: None,
+            group_by: None,
+            group_wait: None,
+            group_interval: None,
         }],
         ..Spec::default()
     };
