@@ -236,6 +236,10 @@ impl TestApp {
         }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.engine.address()
+    }
+
     pub async fn api(&self) -> Api {
         Api::log_in(self.engine.address()).await
     }
