@@ -2,7 +2,7 @@
 
 use bellwether_plugin::findings::Findings;
 use bellwether_plugin::http::shorten;
-use bellwether_plugin::login::{complete, may_send};
+use bellwether_plugin::login::{Login, may_send};
 use bellwether_plugin::net::{Connection, Error, Net, judge as judge_error};
 use bellwether_plugin::text::{Number, printable};
 use bellwether_plugin::wire::unexpected;
@@ -38,7 +38,7 @@ pub fn check(
     net: &dyn Net,
 ) -> Result<Report, ProbeError> {
     if config.user.is_some() {
-        complete(config.user.as_deref(), password)?;
+        Login::of(config.user.as_deref(), password, None)?;
     }
     let endpoint = config.endpoint(6379);
     let connection = match endpoint.connect(request, net, config.tls == Some(true)) {

@@ -9,7 +9,9 @@ mod tests;
 
 pub use config::{Config, SCHEMA};
 
-use bellwether_plugin::{Manifest, Probe, ProbeError, Report, Request, export_probe, login, net, secrets};
+use bellwether_plugin::{
+    Manifest, Probe, ProbeError, Report, Request, export_probe, login, net, secrets,
+};
 
 /// The probe.
 pub struct Redis;

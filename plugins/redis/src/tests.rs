@@ -24,11 +24,7 @@ fn without_password(
     judge::check(request, config, None, net)
 }
 
-fn with_password(
-    request: &Request,
-    config: &Config,
-    net: &dyn Net,
-) -> Result<Report, ProbeError> {
+fn with_password(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
     judge::check(request, config, Some("p w\r\n"), net)
 }
 
@@ -236,7 +232,8 @@ fn what_is_wrong_is_named() {
 #[test]
 fn no_bytes_make_it_panic() {
     for bytes in mutations(session(MASTER).as_bytes()) {
-        let report = fake::run(without_password, "{}", Ok(FakeConnection::sending(&bytes))).unwrap();
+        let report =
+            fake::run(without_password, "{}", Ok(FakeConnection::sending(&bytes))).unwrap();
         assert!(report.summary.len() < 1_000);
         let info = Info::read(&bytes);
         assert!(info.replica_offsets().count() < 2_001);

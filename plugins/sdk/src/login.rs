@@ -19,18 +19,47 @@ pub fn password(name: Option<&str>, secrets: &dyn Secrets) -> Result<Option<Stri
     }
 }
 
-/// Refuses a user without a password and a password without a user, for
-/// protocols that need both.
-pub fn complete(user: Option<&str>, password: Option<&str>) -> Result<(), ProbeError> {
-    let missing = match (user, password) {
-        (Some(_), None) => ("/user", "expected password_secret with user, found none"),
-        (None, Some(_)) => (
-            "/password_secret",
-            "expected user with password_secret, found none",
-        ),
-        _ => return Ok(()),
-    };
-    Err(ProbeError::config(missing.0, missing.1))
+/// Who logs in, with what, and where to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Login<'a> {
+    /// Name, in clear in the configuration.
+    pub user: &'a str,
+    /// Value of a secret.
+    pub password: &'a str,
+    /// What the operator says of connections that others can read.
+    pub allow_plaintext: Option<bool>,
+}
+
+impl<'a> Login<'a> {
+    /// A login where both are configured, none where neither is. A user without
+    /// a password, or a password without a user, is a mistake.
+    pub fn of(
+        user: Option<&'a str>,
+        password: Option<&'a str>,
+        allow_plaintext: Option<bool>,
+    ) -> Result<Option<Self>, ProbeError> {
+        let (pointer, missing) = match (user, password) {
+            (Some(user), Some(password)) => {
+                return Ok(Some(Login {
+                    user,
+                    password,
+                    allow_plaintext,
+                }));
+            }
+            (None, None) => return Ok(None),
+            (Some(_), None) => ("/user", "expected password_secret with user, found none"),
+            (None, Some(_)) => (
+                "/password_secret",
+                "expected user with password_secret, found none",
+            ),
+        };
+        Err(ProbeError::config(pointer, missing))
+    }
+
+    /// See [`may_send`].
+    pub fn may_send(&self, connection: &dyn Connection) -> Result<(), Error> {
+        may_send(connection, self.allow_plaintext)
+    }
 }
 
 /// True with TLS, and where the connection does not leave the machine.
@@ -122,14 +151,19 @@ mod tests {
 
     #[test]
     fn half_a_login_is_a_mistake() {
-        assert_eq!(complete(None, None), Ok(()));
-        assert_eq!(complete(Some("a"), Some("b")), Ok(()));
-        assert!(
-            matches!(complete(Some("a"), None), Err(ProbeError::Config(problem)) if problem.pointer == "/user")
-        );
-        assert!(
-            matches!(complete(None, Some("b")), Err(ProbeError::Config(problem)) if problem.pointer == "/password_secret")
-        );
+        assert_eq!(Login::of(None, None, None), Ok(None));
+        let login = Login::of(Some("a"), Some("b"), None).unwrap().unwrap();
+        assert_eq!((login.user, login.password), ("a", "b"));
+        for (user, password, pointer) in [
+            (Some("a"), None, "/user"),
+            (None, Some("b"), "/password_secret"),
+        ] {
+            let refused = Login::of(user, password, None);
+            assert!(
+                matches!(&refused, Err(ProbeError::Config(problem)) if problem.pointer == pointer),
+                "{refused:?}"
+            );
+        }
         assert_eq!(one_line("it's \"fine\""), Ok(()));
         let refused = one_line("a\r\nQUIT").unwrap_err();
         assert!(!format!("{refused:?}").contains("QUIT"));
