@@ -150,7 +150,7 @@ const KINDS = 'nodes|checks|rules|contacts|remediations|log_sources';
 /** [method, pattern, handler({ m, query, body, user, response, request })] */
 const routes = [
   ['GET', '/overview', () => overview()],
-  ['GET', '/series', ({ query }) => page(db.series.filter((s) => (!query.get('state') || (query.get('state') === 'stale' ? s.stale : query.get('state') === 'paused' ? s.paused : s.state === query.get('state'))) && (s.check + ' ' + s.node).includes(query.get('q') ?? '')).sort((a, b) => urgency(b) - urgency(a)), query)],
+  ['GET', '/series', ({ query }) => page(db.series.filter((s) => (!query.get('state') || (query.get('state') === 'problem' ? urgency(s) > 0 : query.get('state') === 'stale' ? s.stale : query.get('state') === 'paused' ? s.paused : s.state === query.get('state'))) && (s.check + ' ' + s.node).includes(query.get('q') ?? '')).sort((a, b) => urgency(b) - urgency(a)), query)],
   ['GET', '/series/([^/]+)/([^/]+)', ({ m }) => ({ ...find(db.series, (s) => s.check === m[1] && s.node === m[2], 'series'), configured: true, results: data.results(m[1], m[2], 50), alerts: db.alerts.filter((a) => a.check === m[1] && a.node === m[2]), metrics: [{ name: 'latency_ms', unit: 'ms' }, { name: 'status', unit: '' }, { name: 'body_bytes', unit: 'By' }, { name: 'cert_days', unit: 'd' }] })],
   ['GET', '/series/([^/]+)/([^/]+)/results', ({ m, query }) => { const at = Number(query.get('cursor')) || now(); const items = data.results(m[1], m[2], Number(query.get('limit')) || 50, at); return { items, next: String(items.at(-1).ts) }; }],
   ['GET', '/series/[^/]+/[^/]+/chart', ({ query }) => data.chart(query.get('metric'), Number(query.get('from')), Number(query.get('to')), Number(query.get('points')))],

@@ -51,6 +51,8 @@ export function groupBy(nodes: NodeItem[], key: string): Group[] {
 export interface Branch {
   node: NodeItem;
   state: Worst;
+  /** The worst state of itself and all below. */
+  worst: Worst;
   below: Branch[];
   /** Nodes below, and those of them with a problem. */
   size: number;
@@ -73,9 +75,11 @@ export function tree(nodes: NodeItem[]): Branch[] {
     placed.add(node.spec.name);
     const below = (children.get(node.spec.name) ?? []).filter((child) => !placed.has(child.spec.name)).map(grow);
     const parent = parentOf(node);
+    const state = worstOf(node);
     return {
       node,
-      state: worstOf(node),
+      state,
+      worst: below.reduce((least, branch) => (rank(branch.worst) < rank(least) ? branch.worst : least), state),
       below: sorted(below),
       size: below.reduce((sum, branch) => sum + 1 + branch.size, 0),
       problems: below.reduce((sum, branch) => sum + (isProblem(branch.state) ? 1 : 0) + branch.problems, 0),
@@ -87,4 +91,4 @@ export function tree(nodes: NodeItem[]): Branch[] {
   return sorted(roots);
 }
 const sorted = (branches: Branch[]) =>
-  branches.sort((a, b) => rank(a.state) - rank(b.state) || b.problems - a.problems || Number(b.size > 0) - Number(a.size > 0) || byName(a.node, b.node));
+  branches.sort((a, b) => rank(a.worst) - rank(b.worst) || b.problems - a.problems || Number(b.size > 0) - Number(a.size > 0) || byName(a.node, b.node));
