@@ -71,7 +71,7 @@ export const client = {
   crashes: (name: string, s?: Signal) => http.get<T.Page<T.Crash>>(p`/plugins/${name}/crashes`, {}, s),
   removePlugin: (name: string) => http.del<void>(p`/plugins/${name}`),
   removeVersion: (name: string, digest: string) => http.del<void>(p`/plugins/${name}/versions/${digest}`),
-  dryRun: (name: string, body: { node?: string; config: T.JsonObject; input?: T.InputSpec }) =>
+  dryRun: (name: string, body: { node?: string; config: T.JsonObject; input?: T.InputSpec; timeout?: string }) =>
     http.post<T.DryRun>(p`/plugins/${name}/dry_run`, body),
   commands: async (s?: Signal) => names(await http.get<Names>('/commands', {}, s)),
   secrets: async (s?: Signal) => names(await http.get<Names>('/secrets', {}, s)),
