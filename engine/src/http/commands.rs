@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
+use super::backtest::{BacktestAsk, BacktestReport};
 use super::error::{Error, FieldError};
 use crate::auth::{Role, SecretHash};
 use crate::check::outcome::{Digest, Fault, Metric, RunLogLine, SeriesId, State};
@@ -313,6 +314,11 @@ pub enum Command {
         check: Option<String>,
         node: Option<String>,
         reply: Reply<RuleTestReport>,
+    },
+    /// Evaluate a rule over what is stored.
+    Backtest {
+        ask: BacktestAsk,
+        reply: Reply<BacktestReport>,
     },
     /// Queue a failed delivery again.
     RetryDelivery {

@@ -7,6 +7,7 @@
 
 mod alerts;
 mod audit;
+pub mod backtest;
 mod checks;
 pub mod commands;
 mod config;
@@ -150,7 +151,8 @@ fn api() -> OpenApiRouter<App> {
         BASE,
         resources
             .route("/nodes/select", node_select())
-            .route("/rules/test", rule_test()),
+            .route("/rules/test", rule_named("test"))
+            .route("/rules/backtest", rule_named("backtest")),
     )
 }
 
@@ -165,9 +167,9 @@ fn node_select() -> MethodRouter<App> {
     get(read).put(write).delete(remove)
 }
 
-/// And a rule may be called `test`.
-fn rule_test() -> MethodRouter<App> {
-    let name = || Path("test".to_owned());
+/// And a rule may be called `test` or `backtest`.
+fn rule_named(name: &'static str) -> MethodRouter<App> {
+    let name = move || Path(name.to_owned());
     let read = move |a: Viewer, b, c| rules::get(a, b, c, name());
     let write = move |a: Operator, b, c, query, headers, body| {
         rules::replace(a, b, c, name(), query, headers, body)
@@ -254,6 +256,7 @@ fn tool_routes() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(tools::select_nodes))
         .routes(routes!(tools::test_rule))
+        .routes(routes!(backtest::backtest_rule))
         .routes(routes!(tools::preview_schedule))
         .routes(routes!(config::export))
         .routes(routes!(config::validate))

@@ -3,6 +3,7 @@
 //! Invariant: nothing here does I/O, reads a clock or waits. The recorder and
 //! every test call the same [`apply`].
 
+pub mod backtest;
 pub mod changes;
 pub mod policy;
 pub mod quarantine;
@@ -11,6 +12,7 @@ pub mod snapshot;
 mod alerts;
 mod checks;
 mod notices;
+mod parents;
 mod remedies;
 #[cfg(test)]
 mod tests;

@@ -236,6 +236,7 @@ impl TestApp {
         }
     }
 
+    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.engine.address()
     }

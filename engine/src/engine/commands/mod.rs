@@ -152,6 +152,9 @@ impl Core {
                     .await;
                 let _ = reply.send(report);
             }
+            Command::Backtest { ask, reply } => {
+                let _ = reply.send(self.backtest(&ask).await);
+            }
             Command::RetryDelivery {
                 outbox,
                 actor,
