@@ -27,6 +27,7 @@ mod outbox;
 mod overview;
 mod plugins;
 mod remediations;
+mod reports;
 mod rules;
 mod schedule;
 mod security;
@@ -55,7 +56,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::Response;
 use axum::middleware;
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -95,6 +96,8 @@ pub fn router(deps: Deps) -> Router {
                 }
             }),
         )
+        .route("/report/{check}/{node}/{key}", post(reports::done))
+        .route("/report/{check}/{node}/{key}/{event}", post(reports::told))
         .route("/healthz", get(meta::healthz))
         .route("/readyz", get(meta::readyz))
         .fallback(ui::serve)
@@ -223,6 +226,7 @@ fn history_routes() -> OpenApiRouter<App> {
         .routes(routes!(history::chart))
         .routes(routes!(history::strip))
         .routes(routes!(series::timeline))
+        .routes(routes!(reports::make_url, reports::remove_url))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::get))
         .routes(routes!(alerts::decide))

@@ -546,6 +546,11 @@ pub enum Effect {
         /// The plugin's state after the run, where the run changed it.
         plugin_state: Option<Arc<PluginState>>,
     },
+    /// The plugin's state of a series changed without a run.
+    State {
+        series: SeriesId,
+        plugin_state: Arc<PluginState>,
+    },
     /// A configuration is in force: the series it selects.
     Configured {
         generation: u64,

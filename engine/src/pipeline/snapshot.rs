@@ -329,7 +329,7 @@ impl Snapshot {
                         check: check.clone(),
                         node_name: node.clone(),
                         state: CheckState::default(),
-                        recent: VecDeque::new(),
+                        recent: VecDeque::with_capacity(RECENT),
                         plugin_state: Arc::default(),
                         node: None,
                         sound: None,

@@ -903,6 +903,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/series/{check}/{node}/report-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make the URL that a job reports to
+         * @description An earlier one of this series no longer works.
+         */
+        post: operations["make_report_url"];
+        /** Take a report URL back */
+        delete: operations["remove_report_url"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/series/{check}/{node}/results": {
         parameters: {
             query?: never;
@@ -2597,6 +2618,19 @@ export interface components {
             added_capabilities: string[];
             removed_capabilities: string[];
         };
+        /** @description Where a job reports. */
+        ReportUrl: {
+            /**
+             * @description POST to it when the job is done; `/start`, `/fail` or `/` and an exit
+             *     status behind it tell more. Shown this once.
+             */
+            url: string;
+        };
+        /** @description Reports of a job. */
+        Reports: {
+            /** @description The job has a URL that works. */
+            has_url: boolean;
+        };
         /** @description A recorded result. */
         ResultView: {
             /**
@@ -2795,6 +2829,7 @@ export interface components {
             alerts: components["schemas"]["AlertView"][];
             /** @description What there are charts of. */
             metrics: components["schemas"]["MetricName"][];
+            reports?: components["schemas"]["Reports"] | null;
         };
         /** @description Who is logged in, and what the login page must know. */
         SessionView: {
@@ -4785,6 +4820,48 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Chart"];
                 };
+            };
+        };
+    };
+    make_report_url: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                check: string;
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportUrl"];
+                };
+            };
+        };
+    };
+    remove_report_url: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                check: string;
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

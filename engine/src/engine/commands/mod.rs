@@ -4,6 +4,7 @@
 mod lifecycle;
 mod objects;
 mod plugins;
+mod reports;
 
 use std::sync::Arc;
 
@@ -94,6 +95,22 @@ impl Core {
                 reply,
             } => {
                 let _ = reply.send(self.remove_plugin(plugin, digest, actor).await);
+            }
+            Command::Report {
+                series,
+                entries,
+                reply,
+            } => {
+                let _ = reply.send(self.report(series, entries).await);
+            }
+            Command::ReportKey {
+                check,
+                node,
+                key,
+                actor,
+                reply,
+            } => {
+                let _ = reply.send(self.set_report_key(check, node, key, actor).await);
             }
             Command::ReleasePlugin {
                 plugin,
