@@ -209,7 +209,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Read the configuration file again */
+        /**
+         * Read the configuration file again
+         * @description A few keys hold only after a restart; those that changed are named.
+         */
         post: operations["reload_config"];
         delete?: never;
         options?: never;
@@ -1132,6 +1135,10 @@ export interface components {
             /** @enum {string} */
             kind: "fault";
         } | {
+            source: string;
+            /** @enum {string} */
+            kind: "log_source";
+        } | {
             plugin: string;
             digest: components["schemas"]["Digest"];
             /** @enum {string} */
@@ -1369,6 +1376,21 @@ export interface components {
             name: string;
             /** @description Mailboxes; each gets a mail of its own. */
             email?: string[];
+            /** @description Notifier plugin that tells by other means, beside or instead of mails. */
+            plugin?: string | null;
+            /** @description Configuration of the plugin. */
+            config?: Record<string, never>;
+            /** @description Bound of each wait of the plugin; 10s where absent. */
+            timeout?: string | null;
+            /**
+             * @description Gathers notifications that have these in common: `rule`, `check`, `node`,
+             *     `severity` and names of labels. Absent: each leaves by itself.
+             */
+            group_by?: string[] | null;
+            /** @description How long the first of a group waits for others; 0s where absent. */
+            group_wait?: string | null;
+            /** @description How long those that follow are gathered; 5m where absent. */
+            group_interval?: string | null;
         };
         /** @description What a plugin cost since the engine started. */
         CostFigures: {
@@ -1790,6 +1812,21 @@ export interface components {
                 name: string;
                 /** @description Mailboxes; each gets a mail of its own. */
                 email?: string[];
+                /** @description Notifier plugin that tells by other means, beside or instead of mails. */
+                plugin?: string | null;
+                /** @description Configuration of the plugin. */
+                config?: Record<string, never>;
+                /** @description Bound of each wait of the plugin; 10s where absent. */
+                timeout?: string | null;
+                /**
+                 * @description Gathers notifications that have these in common: `rule`, `check`, `node`,
+                 *     `severity` and names of labels. Absent: each leaves by itself.
+                 */
+                group_by?: string[] | null;
+                /** @description How long the first of a group waits for others; 0s where absent. */
+                group_wait?: string | null;
+                /** @description How long those that follow are gathered; 5m where absent. */
+                group_interval?: string | null;
             };
             origin: components["schemas"]["OriginKind"];
             /** @description The file, for `file`. */
@@ -2042,6 +2079,21 @@ export interface components {
                     name: string;
                     /** @description Mailboxes; each gets a mail of its own. */
                     email?: string[];
+                    /** @description Notifier plugin that tells by other means, beside or instead of mails. */
+                    plugin?: string | null;
+                    /** @description Configuration of the plugin. */
+                    config?: Record<string, never>;
+                    /** @description Bound of each wait of the plugin; 10s where absent. */
+                    timeout?: string | null;
+                    /**
+                     * @description Gathers notifications that have these in common: `rule`, `check`, `node`,
+                     *     `severity` and names of labels. Absent: each leaves by itself.
+                     */
+                    group_by?: string[] | null;
+                    /** @description How long the first of a group waits for others; 0s where absent. */
+                    group_wait?: string | null;
+                    /** @description How long those that follow are gathered; 5m where absent. */
+                    group_interval?: string | null;
                 };
                 origin: components["schemas"]["OriginKind"];
                 /** @description The file, for `file`. */
@@ -2593,9 +2645,15 @@ export interface components {
         Release: {
             digest: components["schemas"]["Digest"];
         };
+        /** @description A configuration file that was read again. */
         Reloaded: {
             /** Format: int64 */
             generation: number;
+            /**
+             * @description Keys that differ from those the engine was started with and hold only
+             *     after a restart.
+             */
+            restart: string[];
         };
         RemediationSpec: {
             name: string;
@@ -2845,6 +2903,21 @@ export interface components {
         };
         /** @enum {string} */
         Severity: "info" | "warning" | "critical";
+        /** @description Faults of a log source that have not ended. */
+        SourceFault: {
+            /** @description The newest. */
+            fault: components["schemas"]["Fault"];
+            /**
+             * Format: int32
+             * @description Faults in a row.
+             */
+            faults: number;
+            /**
+             * Format: int64
+             * @description The first of them, in µs.
+             */
+            since: number;
+        };
         /**
          * @description The judgement of a check.
          * @enum {string}
@@ -2895,6 +2968,7 @@ export interface components {
             pending?: number | null;
             /** Format: int64 */
             firing?: number | null;
+            fault?: components["schemas"]["SourceFault"] | null;
             /** @description Objects that refer to it, as `rule homepage-down`. */
             used_by?: string[];
         };
@@ -2967,6 +3041,11 @@ export interface components {
             kind: components["schemas"]["NotificationKind"];
             contact: string;
             recipient: string;
+            /**
+             * Format: int64
+             * @description When it leaves, where it waits for others of its group.
+             */
+            leaves_at?: number | null;
             /** @enum {string} */
             event: "notification_queued";
         } | {
