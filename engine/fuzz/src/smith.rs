@@ -32,6 +32,9 @@ fn config(kind: u64) -> Config {
         max_instructions: 500,
         // What the engine refuses by its kind says nothing of the rest.
         gc_enabled: false,
+        reference_types_enabled: false,
+        wide_arithmetic_enabled: false,
+        compact_imports_enabled: false,
         threads_enabled: false,
         exceptions_enabled: false,
         memory64_enabled: false,

@@ -230,7 +230,7 @@ fn damaged(random: &mut Random, plugins: &[Vec<u8>]) -> Vec<u8> {
         return bytes;
     }
     let mut parts = Sections::read(bytes);
-    for _ in 0..=random.below(3) {
+    for _ in 0..=random.below(6).saturating_sub(3) {
         let count = parts.sections.len();
         if count == 0 {
             break;
@@ -246,8 +246,12 @@ fn damaged(random: &mut Random, plugins: &[Vec<u8>]) -> Vec<u8> {
                 parts.sections.insert(at, piece);
             }
             4 => parts.sections[at].0 = random.below(14) as u8,
-            // One byte: what is left is often valid, and means something else.
+            // One bit, mostly of the code: what is left is often valid, and means
+            // something else.
             5..=11 => {
+                let by_size = |at: &usize| parts.sections[*at].1.len();
+                let longest = (0..count).max_by_key(by_size).unwrap_or(at);
+                let at = if random.one_in(4) { at } else { longest };
                 let body = &mut parts.sections[at].1;
                 if !body.is_empty() {
                     let place = random.below(body.len());
