@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{ComponentType, Lower, TypedFunc};
+use wasmtime::component::{ComponentType, Lower};
 
 use super::bindings::exports::bellwether::plugin::action::{ActionError, Report as WitReport};
-use super::catalogue::Loaded;
-use super::cost::metered;
+use super::catalogue::{Entry, Loaded, Ran};
 use super::host::Inner;
 use super::kind::Kind;
-use super::log::clip;
 use super::probe::{MAX_TEXT, NodeArg, config_fault, denied_fault, lines, millis, one_line};
-use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
+use super::run::{End, HOSTCALL_FUEL, RunSetup, classify, phase_name};
 use super::secrets::Redactor;
 use crate::check::outcome::{
     ActionFailure, ActionJob, ActionOutcome, ActionReport, Fault, FaultKind,
@@ -65,13 +63,10 @@ impl Inner {
     /// Runs an action to its end.
     pub async fn run_action(&self, job: ActionJob) -> ActionOutcome {
         let started = self.shared.clock.now();
-        let verdict = match self.program(&job.plugin, Kind::Action) {
+        let verdict = match self.entry(&job.plugin, Kind::Action) {
+            Ok(Entry::Program(program)) => self.act_by_program(&program, &job).await,
+            Ok(Entry::Plugin(loaded)) => self.act(&loaded, &job, started.micros()).await,
             Err(fault) => Err(ActionFailure::Fault(fault)),
-            Ok(Some(program)) => self.act_by_program(&program, &job).await,
-            Ok(None) => match self.plugin(&job.plugin, Kind::Action) {
-                Ok(loaded) => self.act(&loaded, &job, started.micros()).await,
-                Err(fault) => Err(ActionFailure::Fault(fault)),
-            },
         };
         ActionOutcome {
             id: job.id,
@@ -88,7 +83,7 @@ impl Inner {
         now: i64,
     ) -> Result<ActionReport, ActionFailure> {
         let length = job.limits.deadline();
-        let mut store = self.store(RunSetup {
+        let store = self.store(RunSetup {
             timeout: job.limits.timeout,
             length,
             memory: job.limits.memory,
@@ -120,33 +115,25 @@ impl Inner {
             deadline: now.saturating_add(length.as_micros() as i64),
             timeout_ms: millis(job.limits.timeout),
         };
-        let running = async {
-            let instance = loaded.pre.instantiate_async(&mut store).await?;
-            let run: TypedFunc<(ContextArg<'_>,), RunResult> =
-                instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
-            run.call_async(&mut store, (context,)).await
-        };
-        let (result, busy) = metered(async {
-            if loaded.uses_wasi {
-                bounded(running, length).await
-            } else {
-                running.await
-            }
-        })
-        .await;
-        let mut data = store.into_data();
-        data.collect_output();
-        let verdict = match result {
+        let Ran {
+            result,
+            mut data,
+            busy,
+        } = loaded.run::<_, RunResult>(store, 1, (context,)).await;
+        let redactor = &data.redactor;
+        let verdict = match data.unless_own_fault(result, |(answer,)| answer.is_ok()) {
             // A command may print more than a report holds: cut, not refused.
             Ok((Ok(report),)) => Ok(ActionReport {
-                summary: one_line(clip(&report.summary, MAX_SUMMARY).to_owned()),
-                details: lines(clip(&report.details, MAX_TEXT - MAX_SUMMARY).to_owned()),
+                summary: one_line(redactor.clip(&report.summary, MAX_SUMMARY)),
+                details: lines(redactor.clip(&report.details, MAX_TEXT - MAX_SUMMARY)),
             }),
             Ok((Err(error),)) => Err(match error {
-                ActionError::Config(problem) => ActionFailure::Fault(config_fault(&problem)),
-                ActionError::Denied(what) => ActionFailure::Fault(denied_fault(&what)),
+                ActionError::Config(problem) => {
+                    ActionFailure::Fault(config_fault(&problem, redactor))
+                }
+                ActionError::Denied(what) => ActionFailure::Fault(denied_fault(&what, redactor)),
                 ActionError::Failed(text) => {
-                    ActionFailure::Failed(lines(clip(&text, MAX_TEXT).to_owned()))
+                    ActionFailure::Failed(lines(redactor.clip(&text, MAX_TEXT)))
                 }
             }),
             Err(error) => Err(match classify(&error, &data) {

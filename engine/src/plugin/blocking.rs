@@ -22,6 +22,13 @@ impl Default for Blocking {
 }
 
 impl Blocking {
+    /// Takes all room, as disks that hang do.
+    #[cfg(test)]
+    pub async fn occupy(&self) -> tokio::sync::OwnedSemaphorePermit {
+        let room = Arc::clone(&self.0);
+        room.acquire_many_owned(THREADS as u32).await.unwrap()
+    }
+
     /// Runs a call on a thread for such. Past the run's deadline the call is
     /// left to itself and the run ends as a fault: `what` is no target.
     pub async fn run<T: Send + 'static>(

@@ -78,7 +78,11 @@ impl Files {
     /// Keeps a plugin's bytes; they are on disk when this returns.
     pub fn keep_plugin(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
         let path = self.plugin_path(digest);
-        if path.exists() {
+        // A file of that name may be damaged: it is the digest that was checked.
+        let size = fs::metadata(&path).map(|meta| meta.len());
+        let there = size.is_ok_and(|size| size == bytes.len() as u64)
+            && fs::read(&path).is_ok_and(|there| there == bytes);
+        if there {
             return Ok(());
         }
         write_atomically(&path, bytes)
@@ -310,6 +314,13 @@ mod tests {
         assert_eq!(files.plugin(&digest).unwrap(), b"plugin");
         fs::write(files.plugin_path(&digest), b"other").unwrap();
         assert!(files.plugin(&digest).unwrap_err().contains("damaged"));
+        // Uploading it again mends it, whatever the size of what is there.
+        for damaged in ["other", "plugim"] {
+            fs::write(files.plugin_path(&digest), damaged).unwrap();
+            files.keep_plugin(&digest, b"plugin").unwrap();
+            assert_eq!(files.plugin(&digest).unwrap(), b"plugin");
+        }
+        fs::write(files.plugin_path(&digest), b"other").unwrap();
         let outside = Digest("../../etc/passwd".into());
         assert!(
             files

@@ -6,19 +6,22 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use tokio::task::block_in_place;
 use utoipa::ToSchema;
-use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::Store;
+use wasmtime::component::{
+    Component, ComponentNamedList, HasSelf, InstancePre, Lift, Linker, Lower,
+};
 
 use super::bindings::bellwether::plugin as interfaces;
 use super::cache::{Files, Load, deserialize, deserialize_module, short};
 use super::compile::{Compiler, Form};
-use super::cost::{Cost, Costs};
-use super::digest;
+use super::cost::{Cost, Costs, metered};
 use super::engine::WasmEngine;
 use super::kind::{self, Exports, Kind};
 use super::manifest::Manifest;
 use super::program::{self, Program};
-use super::run::RunData;
+use super::run::{RunData, bounded};
 use crate::check::outcome::Digest;
 
 /// What an upload is doing.
@@ -64,6 +67,43 @@ pub(super) struct Loaded {
     /// True where waits happen outside of our own host calls.
     pub uses_wasi: bool,
     pub cost: Arc<Cost>,
+}
+
+/// How a run of a plugin ended.
+pub(super) struct Ran<R> {
+    pub result: wasmtime::Result<R>,
+    pub data: RunData,
+    /// Time without waits.
+    pub busy: Duration,
+}
+
+impl Loaded {
+    /// Calls a function of the plugin's interface, by its place in
+    /// [`Kind::functions`], on an instance of its own.
+    pub async fn run<P, R>(&self, mut store: Store<RunData>, place: usize, params: P) -> Ran<R>
+    where
+        P: ComponentNamedList + Lower + Send,
+        R: ComponentNamedList + Lift + Send + 'static,
+    {
+        let bound = store.data().bound();
+        let running = async {
+            let instance = self.pre.instantiate_async(&mut store).await?;
+            let function =
+                instance.get_typed_func::<P, R>(&mut store, self.exports.function(place)?)?;
+            function.call_async(&mut store, params).await
+        };
+        let (result, busy) = metered(async {
+            if self.uses_wasi {
+                bounded(bound, running).await
+            } else {
+                running.await
+            }
+        })
+        .await;
+        let mut data = store.into_data();
+        data.collect_output();
+        Ran { result, data, busy }
+    }
 }
 
 /// A compiled and linked command plugin.
@@ -183,32 +223,33 @@ impl Catalogue {
         all
     }
 
-    /// Bytes of a stored plugin.
+    /// Bytes of a stored plugin. Blocks on the disk.
     pub fn stored(&self, digest: &Digest) -> Result<Vec<u8>, InstallError> {
         self.files.plugin(digest).map_err(InstallError::Engine)
     }
 
-    /// Compiles, checks and links. Nothing of the guest runs yet.
+    /// Compiles, checks and links. Nothing of the guest runs yet. To be called on
+    /// the guests' runtime, whose other tasks move on while this one blocks.
     pub async fn prepare(
         &self,
+        digest: Digest,
         bytes: &[u8],
         phase: &(dyn Fn(InstallPhase) + Send + Sync),
     ) -> Result<Candidate, InstallError> {
         let form = super::compile::check_header(bytes, self.compiler.max_size())
             .map_err(InstallError::Refused)?;
-        let digest = digest::of(bytes);
         phase(InstallPhase::Received);
         let started = Instant::now();
         let (linked, code) = match form {
             Form::Component => {
                 let (component, code) = self.native(bytes, &digest, deserialize, phase).await?;
-                (self.link_component(&component), code)
+                (block_in_place(|| self.link_component(&component)), code)
             }
             Form::Module => {
                 let (module, code) = self
                     .native(bytes, &digest, deserialize_module, phase)
                     .await?;
-                let linked = Program::module(&self.module_linker, &module);
+                let linked = block_in_place(|| Program::module(&self.module_linker, &module));
                 (linked.map(Linked::Program), code)
             }
         };
@@ -231,7 +272,7 @@ impl Catalogue {
         phase: &(dyn Fn(InstallPhase) + Send + Sync),
     ) -> Result<(T, Option<Vec<u8>>), InstallError> {
         let engine = &self.wasm.engine;
-        if let Some(cached) = self.files.cached(engine, digest, load) {
+        if let Some(cached) = block_in_place(|| self.files.cached(engine, digest, load)) {
             return Ok((cached, None));
         }
         phase(InstallPhase::Compiling);
@@ -240,8 +281,8 @@ impl Catalogue {
             .compile(engine, bytes)
             .await
             .map_err(InstallError::Refused)?;
-        let loaded =
-            load(engine, &code).map_err(|error| InstallError::Refused(pool_error(&error)))?;
+        let loaded = block_in_place(|| load(engine, &code))
+            .map_err(|error| InstallError::Refused(pool_error(&error)))?;
         Ok((loaded, Some(code)))
     }
 
@@ -272,7 +313,8 @@ impl Catalogue {
         self.linker.instantiate_pre(component)
     }
 
-    /// Keeps a described plugin on disk and takes it into use.
+    /// Keeps a described plugin on disk and takes it into use. Blocks on the
+    /// disk.
     pub fn finish(
         &self,
         candidate: Candidate,

@@ -221,7 +221,7 @@ impl Host for RunData {
         match tokio::time::timeout_at(own.min(self.waits.deadline), execute(&argv)).await {
             Ok(result) => Ok(result),
             Err(_) if own < self.waits.deadline => Ok(Err(Error::Timeout)),
-            Err(_) => Err(Stop::Waiting("a command", self.waits.length).into()),
+            Err(_) => Err(Stop::Command(self.waits.length).into()),
         }
     }
 }

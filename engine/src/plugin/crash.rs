@@ -13,22 +13,26 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::catalogue::Installed;
 use super::host::Shared;
+use super::run::Waits;
 use super::secrets::{self, Redactor};
 use crate::check::outcome::{
     Cause, Digest, Fault, Job, JobSpec, NodeInfo, PluginState, RunLimits, SeriesId, StateEntry,
 };
 use crate::clock::Timestamp;
 use crate::config::input::InputSpec;
-use crate::config::spec::GrantsSpec;
+use crate::config::spec::{GrantsSpec, SecretSource};
 
 /// Crashes of one version that are kept: at most one in this time.
 const EVERY: Duration = Duration::from_secs(1);
 /// Crashes that wait to be stored; later ones are dropped.
 const WAITING: usize = 64;
+/// Longest wait for the granted secrets.
+const READING: Duration = Duration::from_secs(2);
 /// Greatest request, in bytes of JSON. A larger one is kept without the
 /// plugin's state, or not at all.
 const MAX_REQUEST: usize = 256 << 10;
@@ -61,7 +65,8 @@ pub struct CrashRequest {
     pub grants: GrantsSpec,
     /// The plugin's state before the run.
     pub state: BTreeMap<String, CrashState>,
-    /// The state was too large to be kept.
+    /// The state was too large to be kept, or could have held a secret that is
+    /// not known now.
     #[serde(default)]
     pub without_state: bool,
 }
@@ -186,6 +191,35 @@ impl CrashRequest {
     }
 }
 
+/// Adds the value of every secret that a run may use; false where one is not
+/// known.
+async fn add_granted(shared: &Shared, grants: &GrantsSpec, redactor: &mut Redactor) -> bool {
+    let settings = shared.settings();
+    let names = grants.secrets.iter().chain(&grants.read_secrets);
+    let sources: Vec<Option<SecretSource>> = names
+        .map(|name| settings.secrets.get(name).cloned())
+        .collect();
+    if sources.is_empty() {
+        return true;
+    }
+    let reading = move || -> Vec<Option<String>> {
+        let read = |source: Option<SecretSource>| secrets::read(&source?).ok();
+        sources.into_iter().map(read).collect()
+    };
+    let waits = Waits {
+        timeout: READING,
+        deadline: Instant::now() + READING,
+        length: READING,
+    };
+    let values = shared.blocking.run(waits, "a secret", reading).await;
+    let values = values.unwrap_or_else(|_| vec![None]);
+    let known = values.iter().all(Option::is_some);
+    for value in values.iter().flatten() {
+        redactor.add(value);
+    }
+    known
+}
+
 /// Takes the values out of every text of a JSON value.
 fn redact(value: &mut Value, redactor: &Redactor) {
     match value {
@@ -254,15 +288,12 @@ impl Crashes {
             return;
         }
         // What earlier runs were given may be in the state.
-        let settings = shared.settings();
-        for name in &job.spec.grants.secrets {
-            if let Some(source) = settings.secrets.get(name)
-                && let Ok(value) = secrets::read(source).await
-            {
-                redactor.add(&value);
-            }
+        let known = add_granted(shared, &job.spec.grants, &mut redactor).await;
+        let mut request = CrashRequest::new(installed, job, at, fault, &redactor);
+        if !known && !request.state.is_empty() {
+            request.state.clear();
+            request.without_state = true;
         }
-        let request = CrashRequest::new(installed, job, at, fault, &redactor);
         if let Some(request) = request.bounded() {
             self.waiting.lock().queue.push_back(request);
             self.arrived.notify_one();
@@ -323,6 +354,40 @@ mod tests {
         redact(&mut value, &redactor);
         let expected = serde_json::json!({"***": ["x *** y", {"k": "***"}], "n": 1});
         assert_eq!(value, expected);
+    }
+
+    #[tokio::test]
+    async fn granted_secrets_are_known_or_not() {
+        let test = super::super::host::tests::inner();
+        let shared = &test.inner.shared;
+        let dir = tempfile::tempdir().unwrap();
+        let (there, gone) = (dir.path().join("there"), dir.path().join("gone"));
+        std::fs::write(&there, "hush").unwrap();
+        let file = |path: &std::path::Path| SecretSource::File(path.display().to_string());
+        let mut settings = (*shared.settings()).clone();
+        settings.secrets.insert("there".into(), file(&there));
+        settings.secrets.insert("gone".into(), file(&gone));
+        test.reconfigure(settings);
+        for (secrets, read_secrets, expected) in [
+            (vec![], vec![], true),
+            (vec!["there"], vec![], true),
+            (vec![], vec!["there"], true),
+            (vec!["there"], vec!["gone"], false),
+            (vec!["unheard-of"], vec![], false),
+        ] {
+            let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let grants = GrantsSpec {
+                secrets: names(&secrets),
+                read_secrets: names(&read_secrets),
+                ..GrantsSpec::default()
+            };
+            let mut redactor = Redactor::default();
+            let known = add_granted(shared, &grants, &mut redactor).await;
+            assert_eq!(known, expected, "{secrets:?} {read_secrets:?}");
+            if expected && !(secrets.is_empty() && read_secrets.is_empty()) {
+                assert_eq!(redactor.text("so hush".into()), "so ***");
+            }
+        }
     }
 
     #[test]

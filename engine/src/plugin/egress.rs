@@ -15,7 +15,7 @@ use super::address::{barred_for_names, denied};
 use super::bindings::bellwether::plugin::net::{Error, Phase};
 use super::grants::{Host, NameAccess, NetGrants, Transport};
 use super::host::Settings;
-use super::resolve::Resolve;
+use super::resolve::{Resolve, ResolveError};
 use super::run::Progress;
 
 /// What may be reached at all, and how names become addresses.
@@ -83,7 +83,7 @@ impl Egress {
             }
             Host::Name(name) => {
                 let started = Instant::now();
-                let addresses = asked.resolve(&name).await?;
+                let addresses = asked.resolve(&name, progress).await?;
                 Ok(Found {
                     addresses,
                     resolve: Some(started.elapsed()),
@@ -182,7 +182,7 @@ impl Asked<'_> {
 
     /// The addresses of a name that may be talked to; an error where there are
     /// none.
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, Error> {
+    async fn resolve(&self, name: &str, progress: &Progress) -> Result<Vec<IpAddr>, Error> {
         let access = self.grants.allows_name(self.transport, name, self.port);
         if access == NameAccess::Denied {
             let shown = self.named(name);
@@ -190,12 +190,12 @@ impl Asked<'_> {
                 "net {shown} is not granted; a grant would be \"{shown}\""
             )));
         }
-        let found = self
-            .egress
-            .resolver
-            .resolve(name)
-            .await
-            .map_err(|error| Error::Resolve(format!("{name}: {error}")))?;
+        let found = self.egress.resolver.resolve(name).await.map_err(|error| {
+            if let ResolveError::Host(what) = &error {
+                progress.own_fault(format!("{name} cannot be resolved: {what}"));
+            }
+            Error::Resolve(format!("{name}: {error}"))
+        })?;
         let mut refused = None;
         let mut addresses = Vec::with_capacity(found.len());
         for ip in found {

@@ -12,13 +12,13 @@ use ipnet::IpNet;
 use parking_lot::{Mutex, RwLock};
 use rustls_pki_types::CertificateDer;
 use tokio::runtime::{Handle, Runtime};
+use tokio::task::block_in_place;
 use wasmtime::Store;
 
 use super::blocking::Blocking;
 use super::cache::{Files, short};
 use super::catalogue::{
-    Candidate, Catalogue, Entry, InstallError, InstallPhase, Installed, Linked, Loaded,
-    LoadedProgram,
+    Candidate, Catalogue, Entry, InstallError, InstallPhase, Installed, Linked,
 };
 use super::compile::{Compiler, CompilerConfig};
 use super::crash::Crashes;
@@ -233,8 +233,8 @@ impl Host {
         }
         let (inner, digest) = (Arc::clone(&self.inner), digest.clone());
         let load = async move {
-            let bytes = inner.catalogue.stored(&digest)?;
-            inner.install(&bytes, &|_| {}).await
+            let bytes = block_in_place(|| inner.catalogue.stored(&digest))?;
+            inner.take_in(digest, &bytes, &|_| {}).await
         };
         self.guests.run(load).await.unwrap_or_else(|| Err(ended()))
     }
@@ -376,16 +376,27 @@ impl Inner {
         bytes: &[u8],
         phase: &(dyn Fn(InstallPhase) + Send + Sync),
     ) -> Result<Installed, InstallError> {
-        if let Some(known) = self.catalogue.get(&super::digest::of(bytes)) {
+        let digest = block_in_place(|| super::digest::of(bytes));
+        self.take_in(digest, bytes, phase).await
+    }
+
+    /// Takes in bytes of which the digest is known.
+    async fn take_in(
+        &self,
+        digest: Digest,
+        bytes: &[u8],
+        phase: &(dyn Fn(InstallPhase) + Send + Sync),
+    ) -> Result<Installed, InstallError> {
+        if let Some(known) = self.catalogue.get(&digest) {
             return Ok(known.installed().clone());
         }
-        let candidate = self.catalogue.prepare(bytes, phase).await?;
+        let candidate = self.catalogue.prepare(digest, bytes, phase).await?;
         phase(InstallPhase::Describing);
         let manifest = self
             .describe(&candidate)
             .await
             .map_err(InstallError::Describe)?;
-        self.catalogue.finish(candidate, manifest, bytes)
+        block_in_place(|| self.catalogue.finish(candidate, manifest, bytes))
     }
 
     async fn describe(&self, candidate: &Candidate) -> Result<Manifest, String> {
@@ -406,6 +417,7 @@ impl Inner {
             fuel: HOSTCALL_FUEL,
         };
         let mut store = new_store(&self.catalogue.wasm.engine, &self.shared, setup);
+        let bound = store.data().bound();
         let describing = async {
             let instance = pre.instantiate_async(&mut store).await?;
             super::types::check(exports, &instance, &mut store)?;
@@ -417,7 +429,7 @@ impl Inner {
             describe.call_async(&mut store, ()).await.map(Some)
         };
         // WASI's waits know no deadline of ours.
-        match bounded(describing, DESCRIBE_TIMEOUT).await {
+        match bounded(bound, describing).await {
             Ok(Some((raw,))) => Manifest::check(raw),
             Ok(None) => Ok(manifest(&candidate.digest)),
             Err(error) => Err(match classify(&error, store.data()) {
@@ -427,36 +439,29 @@ impl Inner {
         }
     }
 
-    /// A loaded plugin of a kind, or the fault that says what is wrong.
-    pub fn plugin(&self, digest: &Digest, kind: Kind) -> Result<Arc<Loaded>, Fault> {
-        self.shared.gate.admit(digest, kind, &*self.shared.clock)?;
+    /// What is loaded and may run in a role: a plugin of that kind, or a program
+    /// in any role but that of a notifier.
+    ///
+    /// # Errors
+    /// The fault that says what is wrong, or that the plugin is held.
+    pub fn entry(&self, digest: &Digest, role: Kind) -> Result<Entry, Fault> {
+        self.shared.gate.admit(digest, role, &*self.shared.clock)?;
         let found = match self.catalogue.get(digest) {
             None => format!("the plugin {} is not loaded", short(digest)),
-            Some(Entry::Plugin(loaded)) if loaded.exports.kind == kind => return Ok(loaded),
+            Some(Entry::Plugin(loaded)) if loaded.exports.kind == role => {
+                return Ok(Entry::Plugin(loaded));
+            }
+            Some(Entry::Program(loaded)) if role != Kind::Notifier => {
+                return Ok(Entry::Program(loaded));
+            }
             Some(entry) => format!(
                 "expected a {}, found that {} is a {}",
-                kind.as_str(),
+                role.as_str(),
                 entry.installed().manifest.name,
                 entry.installed().kind.as_str()
             ),
         };
         Err(Fault::new(FaultKind::Plugin, found))
-    }
-
-    /// A loaded command plugin that may run in a role; absent for plugins of
-    /// other kinds.
-    pub fn program(
-        &self,
-        digest: &Digest,
-        role: Kind,
-    ) -> Result<Option<Arc<LoadedProgram>>, Fault> {
-        match self.catalogue.get(digest) {
-            Some(Entry::Program(loaded)) => {
-                self.shared.gate.admit(digest, role, &*self.shared.clock)?;
-                Ok(Some(loaded))
-            }
-            _ => Ok(None),
-        }
     }
 
     /// A store under a run's limits.
@@ -478,8 +483,15 @@ pub(super) mod tests {
     /// A host's inside, and what keeps it alive.
     pub struct TestInner {
         pub inner: Arc<Inner>,
-        _host: Host,
+        host: Host,
         _dir: tempfile::TempDir,
+    }
+
+    impl std::ops::Deref for TestInner {
+        type Target = Host;
+        fn deref(&self) -> &Host {
+            &self.host
+        }
     }
 
     /// A small host on temporary folders, without a compiler.
@@ -503,7 +515,7 @@ pub(super) mod tests {
         .unwrap();
         TestInner {
             inner: Arc::clone(&host.inner),
-            _host: host,
+            host,
             _dir: dir,
         }
     }

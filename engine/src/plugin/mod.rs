@@ -25,6 +25,8 @@ mod dns_message;
 mod egress;
 pub mod engine;
 mod files;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grants;
 mod guests;
 pub mod host;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header::{ACCEPT_ENCODING, HeaderName, HeaderValue, RANGE};
 use tokio::time::Instant;
 
 use super::bindings::bellwether::plugin::net::{
@@ -39,42 +40,68 @@ impl RunData {
         }
     }
 
-    async fn secret_header(
-        &mut self,
-        name: &str,
-        prefix: &str,
-        secret: &str,
-    ) -> Result<(http::HeaderName, http::HeaderValue), Error> {
-        if !self.grants.secrets.iter().any(|granted| granted == secret) {
-            return Err(Error::Denied(format!(
-                "secrets {secret} is not granted; a grant would be secrets: [{secret}]"
-            )));
+    /// An error of an exchange with the target without the secrets that were
+    /// sent to it.
+    pub(super) fn redacted_error(&self, error: Error) -> Error {
+        if self.redactor.is_empty() {
+            return error;
         }
-        let value = self.secret(secret).await.map_err(Error::Invalid)?;
-        // The error must not show the value, so the text is made here.
-        let (name, mut value) =
-            header(name, &format!("{prefix}{value}")).map_err(|error| match error {
-                Error::Invalid(text) if text.contains("characters") => Error::Invalid(format!(
-                    "the secret {secret} has characters that headers cannot carry"
-                )),
-                error => error,
-            })?;
-        value.set_sensitive(true);
-        Ok((name, value))
+        let clean = |text| self.redactor.text(text);
+        match error {
+            Error::Denied(text) => Error::Denied(clean(text)),
+            Error::Invalid(text) => Error::Invalid(clean(text)),
+            Error::Resolve(text) => Error::Resolve(clean(text)),
+            Error::Unreachable(text) => Error::Unreachable(clean(text)),
+            Error::Closed(text) => Error::Closed(clean(text)),
+            Error::Tls(text) => Error::Tls(clean(text)),
+            Error::Protocol(text) => Error::Protocol(clean(text)),
+            error @ (Error::Timeout(_) | Error::Refused | Error::TooLarge(_)) => error,
+        }
+    }
+
+    /// Secret headers with their values, read before the target is waited for.
+    async fn secret_headers(
+        &mut self,
+        request: &HttpRequest,
+    ) -> wasmtime::Result<Result<Vec<(HeaderName, HeaderValue)>, Error>> {
+        if let Err(error) = recognisable(request) {
+            return Ok(Err(error));
+        }
+        let mut headers = Vec::with_capacity(request.secret_headers.len());
+        for wanted in &request.secret_headers {
+            let secret = &wanted.secret;
+            if !self.grants.secrets.contains(secret) {
+                return Ok(Err(Error::Denied(format!(
+                    "secrets {secret} is not granted; a grant would be secrets: [{secret}]"
+                ))));
+            }
+            let value = match self.secret(secret).await? {
+                Ok(value) => value,
+                Err(error) => return Ok(Err(Error::Invalid(error))),
+            };
+            // The error must not show the value, so the text is made here.
+            match header(&wanted.name, &format!("{}{value}", wanted.prefix)) {
+                Ok((name, mut value)) => {
+                    value.set_sensitive(true);
+                    headers.push((name, value));
+                }
+                Err(Error::Invalid(text)) if text.contains("characters") => {
+                    return Ok(Err(Error::Invalid(format!(
+                        "the secret {secret} has characters that headers cannot carry"
+                    ))));
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(Ok(headers))
     }
 
     async fn request(
         &mut self,
         request: &HttpRequest,
+        secrets: Vec<(HeaderName, HeaderValue)>,
         progress: &Progress,
     ) -> Result<HttpResponse, Error> {
-        let mut secrets = Vec::with_capacity(request.secret_headers.len());
-        for wanted in &request.secret_headers {
-            secrets.push(
-                self.secret_header(&wanted.name, &wanted.prefix, &wanted.secret)
-                    .await?,
-            );
-        }
         let client = Client {
             egress: self.shared.egress(),
             tls: Arc::clone(&self.shared.tls),
@@ -86,13 +113,43 @@ impl RunData {
         };
         let mut response = client.run(request, progress).await?;
         if !self.redactor.is_empty() {
-            response.body = self.redacted(response.body);
+            response.body = match response.truncated {
+                true => self.redactor.cut(&response.body).into_owned(),
+                false => self.redacted(response.body),
+            };
             response.url = self.redactor.text(response.url);
             for header in &mut response.headers {
+                header.name = self.redactor.text(std::mem::take(&mut header.name));
                 header.value = self.redactor.text(std::mem::take(&mut header.value));
             }
         }
         Ok(response)
+    }
+}
+
+/// A request with secret headers must not ask for an answer in which a value
+/// that comes back could not be recognised: compressed, in pieces, or a mirror
+/// of the request.
+fn recognisable(request: &HttpRequest) -> Result<(), Error> {
+    if request.secret_headers.is_empty() {
+        return Ok(());
+    }
+    if request.method == http::Method::TRACE.as_str() {
+        return Err(Error::Invalid(
+            "the method TRACE sends headers back, so it goes without secret headers".into(),
+        ));
+    }
+    let asked = request.headers.iter().find(|header| {
+        [ACCEPT_ENCODING, RANGE]
+            .iter()
+            .any(|name| header.name.eq_ignore_ascii_case(name.as_str()))
+    });
+    match asked {
+        Some(header) => Err(Error::Invalid(format!(
+            "the header {} goes without secret headers: a value that comes back compressed or in pieces would not be recognised",
+            header.name
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -102,9 +159,15 @@ impl Host for RunData {
         request: HttpRequest,
     ) -> wasmtime::Result<Result<HttpResponse, Error>> {
         let (progress, waits) = (Progress::new(Phase::Resolve), self.waits);
-        let result = waits
-            .on_target(&progress, self.request(&request, &progress))
-            .await?;
+        let result = match self.secret_headers(&request).await? {
+            Ok(secrets) => {
+                waits
+                    .on_target(&progress, self.request(&request, secrets, &progress))
+                    .await?
+            }
+            Err(error) => Err(error),
+        };
+        let result = result.map_err(|error| self.redacted_error(error));
         self.note_denial(result.as_ref().err());
         Ok(result)
     }
@@ -122,5 +185,214 @@ impl Host for RunData {
         request: IcmpRequest,
     ) -> wasmtime::Result<Result<IcmpResponse, Error>> {
         self.serve_icmp(&request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::super::bindings::bellwether::plugin::net::{Header, SecretHeader};
+    use super::super::host::tests::{TestInner, inner};
+    use super::super::run::{End, HOSTCALL_FUEL, RunSetup, Stop, classify};
+    use super::*;
+    use crate::check::outcome::FaultKind;
+    use crate::config::spec::{GrantsSpec, SecretSource};
+
+    const VALUE: &str = "s3cret-value";
+
+    /// A host with a secret in a file, and a run that may send it to loopback.
+    fn run(dir: &std::path::Path) -> (TestInner, RunData) {
+        let path = dir.join("token");
+        std::fs::write(&path, VALUE).unwrap();
+        let test = inner();
+        let mut settings = (*test.inner.shared.settings()).clone();
+        let source = SecretSource::File(path.display().to_string());
+        settings.secrets.insert("token".into(), source);
+        test.reconfigure(settings);
+        let store = test.inner.store(RunSetup {
+            timeout: Duration::from_secs(5),
+            length: Duration::from_secs(6),
+            memory: 1 << 20,
+            grants: Arc::new(GrantsSpec {
+                net: vec!["127.0.0.1:*".into()],
+                secrets: vec!["token".into()],
+                ..GrantsSpec::default()
+            }),
+            node: None,
+            state: None,
+            dry_run: false,
+            fuel: HOSTCALL_FUEL,
+        });
+        (test, store.into_data())
+    }
+
+    fn request(port: u16) -> HttpRequest {
+        HttpRequest {
+            method: "GET".into(),
+            url: format!("http://127.0.0.1:{port}/"),
+            headers: Vec::new(),
+            secret_headers: vec![SecretHeader {
+                name: "x-token".into(),
+                prefix: String::new(),
+                secret: "token".into(),
+            }],
+            body: None,
+            max_redirects: 5,
+            max_body: 1 << 20,
+            tls: None,
+        }
+    }
+
+    /// The answer of one exchange with a server that says this; what it heard.
+    async fn exchange(
+        change: impl FnOnce(&mut HttpRequest),
+        answer: impl Into<String>,
+    ) -> (Result<HttpResponse, Error>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let (_test, mut data) = run(dir.path());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut request = request(listener.local_addr().unwrap().port());
+        change(&mut request);
+        let answer = answer.into();
+        let serving = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut heard = vec![0; 4 << 10];
+            let count = stream.read(&mut heard).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            String::from_utf8_lossy(&heard[..count]).into_owned()
+        };
+        let mut serving = std::pin::pin!(serving);
+        let mut heard = String::new();
+        let asking = data.http(request);
+        let mut asking = std::pin::pin!(asking);
+        let answer = loop {
+            tokio::select! {
+                said = &mut serving, if heard.is_empty() => heard = said,
+                answer = &mut asking => break answer.unwrap(),
+            }
+        };
+        (answer, heard)
+    }
+
+    fn answer(headers: &str, body: &str) -> String {
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}",
+            body.len()
+        )
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_comes_back_is_recognised_everywhere() {
+        let body = format!("you said {VALUE}");
+        let headers = format!("x-{VALUE}: {VALUE}\r\n");
+        let (found, heard) = exchange(|_| (), answer(&headers, &body)).await;
+        let found = found.unwrap();
+        assert!(
+            heard.contains(VALUE) && heard.contains("accept-encoding: identity"),
+            "{heard}"
+        );
+        assert_eq!(found.body, b"you said ************");
+        assert!(
+            !format!("{:?}", found.headers).contains(VALUE),
+            "{:?}",
+            found.headers
+        );
+        // Cut in the middle of the value.
+        for max_body in [10, 20] {
+            let change = |request: &mut HttpRequest| request.max_body = max_body;
+            let (found, _) = exchange(change, answer("", &body)).await;
+            let found = found.unwrap();
+            let text = String::from_utf8(found.body).unwrap();
+            assert!(found.truncated && text.starts_with("you said *"), "{text}");
+            assert!(text[9..].bytes().all(|byte| byte == b'*'), "{text}");
+        }
+        // In the text of an error.
+        let moved =
+            format!("HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: ftp://{VALUE}/\r\n\r\n");
+        let (found, _) = exchange(|_| (), moved).await;
+        let Err(Error::Protocol(text)) = found else {
+            panic!("{found:?}")
+        };
+        assert!(text.contains("***") && !text.contains(VALUE), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_recognised_is_not_asked_for_or_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_test, mut data) = run(dir.path());
+        let with = |name: &str| Header {
+            name: name.into(),
+            value: "x".into(),
+        };
+        let mut mirror = request(1);
+        mirror.method = "TRACE".into();
+        let (mut compressed, mut pieces) = (request(1), request(1));
+        compressed.headers.push(with("Accept-Encoding"));
+        pieces.headers.push(with("range"));
+        for (request, expected) in [
+            (mirror, "TRACE"),
+            (compressed, "Accept-Encoding"),
+            (pieces, "range"),
+        ] {
+            let refused = data.http(request.clone()).await.unwrap();
+            let Err(Error::Invalid(text)) = refused else {
+                panic!("{expected}: {refused:?}")
+            };
+            assert!(text.contains(expected), "{text}");
+            // Without a secret there is nothing to hide.
+            let mut open = request;
+            open.secret_headers.clear();
+            let tried = data.http(open).await.unwrap();
+            assert!(matches!(tried, Err(Error::Refused)), "{tried:?}");
+        }
+        let (found, _) = exchange(|_| (), answer("content-encoding: gzip\r\n", "xxx")).await;
+        let Err(Error::Protocol(text)) = found else {
+            panic!("{found:?}")
+        };
+        assert!(text.contains("\"gzip\" though identity"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn where_a_server_sends_us_is_its_own_mistake() {
+        for location in [
+            "http://127.0.0.1:0/",
+            "http://a b/",
+            "http://[::1/",
+            "gopher://x/",
+        ] {
+            let moved =
+                format!("HTTP/1.1 302 Found\r\ncontent-length: 0\r\nlocation: {location}\r\n\r\n");
+            let (found, _) = exchange(|_| (), moved).await;
+            let Err(Error::Protocol(text)) = found else {
+                panic!("{location}: {found:?}")
+            };
+            assert!(text.contains("redirects to"), "{location}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_on_a_disk_that_hangs_is_not_the_target_s_doing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (test, mut data) = run(dir.path());
+        let now = Instant::now();
+        data.waits.deadline = now + Duration::from_millis(50);
+        // All threads for blocking calls wait for their disks.
+        let room = test.inner.shared.blocking.occupy().await;
+        let error = data.http(request(1)).await.unwrap_err();
+        drop(room);
+        assert!(matches!(
+            error.downcast_ref::<Stop>(),
+            Some(Stop::Waiting("a secret", _))
+        ));
+        let End::Fault(fault) = classify(&error, &data) else {
+            panic!("{error:?}")
+        };
+        assert_eq!(fault.kind, FaultKind::Engine, "{fault:?}");
+        assert!(fault.text.contains("waited for a secret"), "{fault:?}");
     }
 }

@@ -148,7 +148,15 @@ impl Client {
             let follow = request.max_redirects > 0;
             let exchange = self
                 .exchange(&checked, request, home, max_body, follow, progress)
-                .await?;
+                .await
+                .map_err(|error| match error {
+                    // It was the server that sent us there.
+                    Error::Invalid(text) if hops > 0 => Error::Protocol(format!(
+                        "redirects to {}, which cannot be asked: {text}",
+                        checked.url
+                    )),
+                    error => error,
+                })?;
             match exchange {
                 Exchange::Done(mut response) => {
                     response.timings.total = micros(started.elapsed());
@@ -211,6 +219,7 @@ impl Client {
         let outgoing = self.outgoing(checked, home, host)?;
         let mut seen = Seen {
             url,
+            plain: home && !self.secrets.is_empty(),
             peer: connected.peer.to_string(),
             timings,
             certificate: None,
@@ -260,6 +269,10 @@ impl Client {
         if home {
             for (name, value) in &self.secrets {
                 headers.insert(name.clone(), value.clone());
+            }
+            if !self.secrets.is_empty() {
+                let identity = HeaderValue::from_static("identity");
+                headers.insert(http::header::ACCEPT_ENCODING, identity);
             }
         }
         if !headers.contains_key(http::header::HOST) {
@@ -348,6 +361,8 @@ struct Seen<'a> {
     certificate: Option<Certificate>,
     max_body: usize,
     follow: bool,
+    /// Only an answer that is not compressed is taken.
+    plain: bool,
     /// When the request was ready to be sent.
     started: Instant,
 }
@@ -387,6 +402,15 @@ impl Seen<'_> {
         {
             let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
             return Ok(Exchange::Redirect(head.status, location));
+        }
+        if self.plain
+            && let Some(encoding) = head.headers.get(http::header::CONTENT_ENCODING)
+            && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+        {
+            return Err(Error::Protocol(format!(
+                "the answer is encoded as {:?} though identity was asked for, and secret headers were sent: their values could not be recognised in it",
+                String::from_utf8_lossy(encoding.as_bytes())
+            )));
         }
         let mut kept = Vec::new();
         let mut truncated = false;

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::component::{ComponentType, Lower, TypedFunc};
+use wasmtime::component::{ComponentType, Lower};
 
 use super::bindings::exports::bellwether::plugin::notifier::{
     Kind as WitKind, NotifyError, Receipt,
 };
-use super::cost::metered;
+use super::catalogue::{Entry, Ran};
 use super::host::Inner;
 use super::kind::Kind;
-use super::log::clip;
 use super::probe::{NodeArg, config_fault, millis, one_line};
-use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
-use crate::check::outcome::{Digest, Fault, NodeInfo, RunLimits};
+use super::run::{End, HOSTCALL_FUEL, RunSetup, classify, phase_name};
+use crate::check::outcome::{Digest, Fault, FaultKind, NodeInfo, RunLimits};
 use crate::clock::Timestamp;
 use crate::config::spec::GrantsSpec;
 
@@ -102,11 +101,13 @@ pub(super) type NotifyResult = (Result<Receipt, NotifyError>,);
 impl Inner {
     /// Sends a notification to its end.
     pub async fn notify(&self, job: NotifyJob) -> NotifyOutcome {
-        let loaded = self
-            .plugin(&job.plugin, Kind::Notifier)
-            .map_err(NotifyFailure::Fault)?;
+        let entry = self.entry(&job.plugin, Kind::Notifier);
+        let Entry::Plugin(loaded) = entry.map_err(NotifyFailure::Fault)? else {
+            let fault = Fault::new(FaultKind::Plugin, "a command cannot be a notifier");
+            return Err(NotifyFailure::Fault(fault));
+        };
         let (now, length) = (self.shared.clock.now().micros(), job.limits.deadline());
-        let mut store = self.store(RunSetup {
+        let store = self.store(RunSetup {
             timeout: job.limits.timeout,
             length,
             memory: job.limits.memory,
@@ -145,39 +146,20 @@ impl Inner {
             deadline: now.saturating_add(length.as_micros() as i64),
             timeout_ms: millis(job.limits.timeout),
         };
-        let running = async {
-            let instance = loaded.pre.instantiate_async(&mut store).await?;
-            let notify: TypedFunc<(NotificationArg<'_>,), NotifyResult> =
-                instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
-            notify.call_async(&mut store, (notification,)).await
-        };
-        let (result, busy) = metered(async {
-            if loaded.uses_wasi {
-                bounded(running, length).await
-            } else {
-                running.await
-            }
-        })
-        .await;
-        let mut data = store.into_data();
-        let fault = match &result {
-            Err(error) => match classify(error, &data) {
-                End::Fault(fault) => Some(fault.kind),
-                End::Target(_) => None,
-            },
-            Ok(_) => None,
-        };
-        loaded.cost.add(busy, &mut data, fault);
-        let text = |text: &str| {
-            data.redactor
-                .text(one_line(clip(text, MAX_TEXT).to_owned()))
-        };
-        match result {
+        let Ran {
+            result,
+            mut data,
+            busy,
+        } = loaded
+            .run::<_, NotifyResult>(store, 1, (notification,))
+            .await;
+        let text = |text: &str| one_line(data.redactor.clip(text, MAX_TEXT));
+        let verdict = match data.unless_own_fault(result, |(answer,)| answer.is_ok()) {
             Ok((Ok(receipt),)) => Ok(text(&receipt.id)),
             Ok((Err(NotifyError::Config(problem)),)) => {
-                let fault = config_fault(&problem);
+                let fault = config_fault(&problem, &data.redactor);
                 Err(NotifyFailure::Fault(Fault {
-                    text: text(&fault.text),
+                    text: one_line(fault.text),
                     ..fault
                 }))
             }
@@ -196,6 +178,12 @@ impl Inner {
                     ..fault
                 }),
             }),
-        }
+        };
+        let fault = match &verdict {
+            Err(NotifyFailure::Fault(fault)) => Some(fault.kind),
+            _ => None,
+        };
+        loaded.cost.add(busy, &mut data, fault);
+        verdict
     }
 }

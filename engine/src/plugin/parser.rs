@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use wasmtime::Store;
-use wasmtime::component::{ComponentType, Instance, Lower};
+use wasmtime::component::{ComponentNamedList, ComponentType, Instance, Lower};
 
 use super::bindings::bellwether::plugin::types::Level;
 use super::bindings::exports::bellwether::plugin::log_parser::{ParseError, Records, Span};
-use super::catalogue::Loaded;
+use super::catalogue::{self, Loaded};
 use super::cost::metered;
 use super::guests::Guests;
 use super::host::{Host, Inner};
@@ -16,7 +16,10 @@ use super::kind::Kind;
 use super::log::clip;
 use super::probe::{MAX_FAULT, config_fault};
 use super::program_lines::ProgramLines;
-use super::run::{End, PARSER_HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, phase_name};
+use super::run::{
+    End, PARSER_HOSTCALL_FUEL, Pace, RunData, RunSetup, bounded, classify, phase_name,
+};
+use super::secrets::Redactor;
 use crate::check::outcome::{Digest, Fault, FaultKind, LogLevel, LogRecord, RunLimits};
 use crate::clock::Timestamp;
 use crate::config::spec::GrantsSpec;
@@ -29,6 +32,11 @@ const RECYCLE_BYTES: u64 = 64 << 20;
 /// Records of one batch beyond its lines (a line may make several).
 const MAX_RECORDS_PER_LINE: usize = 16;
 pub(super) const MAX_FIELDS: usize = 256;
+/// Longest name of a field, in bytes; longer ones are cut.
+pub(super) const MAX_FIELD_NAME: usize = 256;
+/// Bytes of messages and values of one answer. Spans may overlap, so what is
+/// copied could be far more than what was handed over.
+const MAX_COPIED: usize = 16 << 20;
 
 /// `log-parser.batch`.
 #[derive(ComponentType, Lower)]
@@ -74,21 +82,23 @@ impl Inner {
         config: &str,
         limits: RunLimits,
     ) -> Result<ParserInstance, Fault> {
-        if let Some(loaded) = self.program(digest, Kind::LogParser)? {
-            // A wrong configuration is told now and not with the first line.
-            super::program::given(&loaded, config, 0)?;
-            return Ok(self.parser(Guest::Program(ProgramLines {
-                loaded,
-                engine: self.catalogue.wasm.engine.clone(),
-                shared: Arc::clone(&self.shared),
-                config: config.into(),
-                limits: RunLimits {
-                    memory: limits.memory.min(self.catalogue.wasm.max_memory),
-                    ..limits
-                },
-            })));
-        }
-        let loaded = self.plugin(digest, Kind::LogParser)?;
+        let loaded = match self.entry(digest, Kind::LogParser)? {
+            catalogue::Entry::Plugin(loaded) => loaded,
+            catalogue::Entry::Program(loaded) => {
+                // A wrong configuration is told now and not with the first line.
+                super::program::given(&loaded, config, 0)?;
+                return Ok(self.parser(Guest::Program(ProgramLines {
+                    loaded,
+                    engine: self.catalogue.wasm.engine.clone(),
+                    shared: Arc::clone(&self.shared),
+                    config: config.into(),
+                    limits: RunLimits {
+                        memory: limits.memory.min(self.catalogue.wasm.max_memory),
+                        ..limits
+                    },
+                })));
+            }
+        };
         let mut store = self.store(RunSetup {
             timeout: limits.timeout,
             length: limits.deadline(),
@@ -99,6 +109,7 @@ impl Inner {
             dry_run: false,
             fuel: PARSER_HOSTCALL_FUEL,
         });
+        let bound = store.data().bound();
         let configuring = async {
             let instance = loaded.pre.instantiate_async(&mut store).await?;
             let configure = instance.get_typed_func::<(&str,), (Result<(), ParseError>,)>(
@@ -108,7 +119,7 @@ impl Inner {
             let (result,) = configure.call_async(&mut store, (config,)).await?;
             Ok((instance, result))
         };
-        let instance = match bounded(configuring, limits.deadline()).await {
+        let instance = match bounded(bound, configuring).await {
             Ok((instance, Ok(()))) => instance,
             Ok((_, Err(error))) => return Err(parse_fault(error)),
             Err(error) => return Err(fault(&error, store.data())),
@@ -268,6 +279,7 @@ impl Running {
         let length = self.limits.deadline();
         let data = self.store.data_mut();
         data.waits.deadline = Instant::now() + length;
+        data.pace = Pace::new();
         // A parser's log is not shown; it must not fill up either.
         data.log = Default::default();
         self.store.set_epoch_deadline(1);
@@ -287,37 +299,35 @@ impl Running {
     }
 
     async fn parse(&mut self, batch: &LineBatch) -> Result<Parsed, Fault> {
-        self.rearm();
-        let length = self.limits.deadline();
-        let (store, instance, loaded) = (&mut self.store, &self.instance, &self.loaded);
         let argument = BatchArg {
             text: &batch.text,
             ends: &batch.ends,
             gap: LineBatch::GAP,
             received: batch.received.micros(),
         };
-        let running = async {
-            let parse = instance.get_typed_func::<(BatchArg<'_>,), Answer>(
-                &mut *store,
-                loaded.exports.function(2)?,
-            )?;
-            parse.call_async(&mut *store, (argument,)).await
-        };
-        let result = bounded(running, length).await;
+        let result = self.ask(2, (argument,)).await;
         self.take(result, &batch.text, batch.ends.len(), batch.received)
     }
 
     async fn flush(&mut self, received: Timestamp) -> Result<Parsed, Fault> {
+        let result = self.ask(3, ()).await;
+        self.take(result, "", 0, received)
+    }
+
+    /// Calls a function of the interface on the instance that is there.
+    async fn ask<P>(&mut self, place: usize, params: P) -> wasmtime::Result<Answer>
+    where
+        P: ComponentNamedList + Lower + Send,
+    {
         self.rearm();
-        let length = self.limits.deadline();
+        let bound = self.store.data().bound();
         let (store, instance, loaded) = (&mut self.store, &self.instance, &self.loaded);
         let running = async {
-            let flush =
-                instance.get_typed_func::<(), Answer>(&mut *store, loaded.exports.function(3)?)?;
-            flush.call_async(&mut *store, ()).await
+            let function = instance
+                .get_typed_func::<P, Answer>(&mut *store, loaded.exports.function(place)?)?;
+            function.call_async(&mut *store, params).await
         };
-        let result = bounded(running, length).await;
-        self.take(result, "", 0, received)
+        bounded(bound, running).await
     }
 
     fn take(
@@ -342,7 +352,7 @@ impl Running {
 
 fn parse_fault(error: ParseError) -> Fault {
     match error {
-        ParseError::Config(problem) => config_fault(&problem),
+        ParseError::Config(problem) => config_fault(&problem, &Redactor::default()),
         ParseError::Failed(text) => Fault::new(FaultKind::Failed, clip(&text, MAX_FAULT)),
     }
 }
@@ -358,7 +368,7 @@ fn fault(error: &wasmtime::Error, data: &RunData) -> Fault {
 }
 
 /// Records of a guest's answer; every span and index is checked.
-fn convert(
+pub(super) fn convert(
     answer: Records,
     text: &str,
     lines: usize,
@@ -389,9 +399,16 @@ fn convert(
     let names: Vec<Arc<str>> = answer
         .names
         .iter()
-        .map(|name| Arc::from(name.as_str()))
+        .map(|name| Arc::from(clip(name, MAX_FIELD_NAME)))
         .collect();
-    let span = |span: Span| resolve(span, text, &answer.extra);
+    let mut room = MAX_COPIED;
+    let mut span = |span: Span| {
+        let found = resolve(span, text, &answer.extra)?;
+        room = room.checked_sub(found.len()).ok_or_else(|| {
+            format!("messages and values of more than {MAX_COPIED} bytes in one answer")
+        })?;
+        Ok::<_, String>(found.to_owned())
+    };
     let mut records = Vec::with_capacity(answer.entries.len());
     for entry in answer.entries {
         if !flushing && entry.line as usize >= lines {
@@ -415,7 +432,7 @@ fn convert(
                     names.len()
                 )
             })?;
-            fields.push((Arc::clone(name), span(field.value)?.to_owned()));
+            fields.push((Arc::clone(name), span(field.value)?));
         }
         records.push(ParsedRecord {
             line: entry.line,
@@ -423,7 +440,7 @@ fn convert(
                 time: entry.time.map_or(received, Timestamp),
                 received,
                 level: level(entry.level),
-                message: span(entry.message)?.to_owned(),
+                message: span(entry.message)?,
                 fields,
             },
         });
@@ -471,7 +488,46 @@ fn level(level: Level) -> LogLevel {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::bindings::exports::bellwether::plugin::log_parser::{Entry, Field};
     use super::*;
+
+    /// A record whose message and fields are this span of the text.
+    fn entry(span: Span, fields: usize) -> Entry {
+        let field = Field {
+            name: 0,
+            value: span,
+        };
+        Entry {
+            line: 0,
+            time: None,
+            level: Level::Info,
+            message: span,
+            fields: vec![field; fields],
+        }
+    }
+
+    #[test]
+    fn spans_that_overlap_copy_no_more_than_a_bound() {
+        let text = "x".repeat(256 << 10);
+        let whole = Span {
+            start: 0,
+            end: text.len() as u32,
+        };
+        let answer = |fields| Records {
+            entries: vec![entry(whole, fields)],
+            names: vec!["ä".repeat(MAX_FIELD_NAME)],
+            extra: String::new(),
+            unparsed: Vec::new(),
+            held: 0,
+        };
+        let most = MAX_COPIED / text.len();
+        let parsed = convert(answer(most - 1), &text, 1, Timestamp(1)).unwrap();
+        let fields = &parsed.records[0].record.fields;
+        assert_eq!(fields.len(), most - 1);
+        assert_eq!(&*fields[0].0, "ä".repeat(MAX_FIELD_NAME / 2));
+        let error = convert(answer(most), &text, 1, Timestamp(1)).unwrap_err();
+        assert!(error.contains("more than 16777216 bytes"), "{error}");
+    }
 
     #[test]
     fn spans_lie_in_one_text() {

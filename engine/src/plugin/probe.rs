@@ -8,13 +8,12 @@ use wasmtime::component::{ComponentType, Lower, TypedFunc};
 
 use super::bindings::bellwether::plugin::types as wit;
 use super::bindings::exports::bellwether::plugin::probe::{ProbeError, Report as WitReport};
-use super::catalogue::Loaded;
-use super::cost::metered;
+use super::catalogue::{Entry, Loaded, Ran};
 use super::host::Inner;
 use super::kind::Kind;
-use super::log::{RunLog, clip};
+use super::log::RunLog;
 use super::manifest::{Manifest, is_metric_name};
-use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
+use super::run::{End, HOSTCALL_FUEL, RunSetup, classify, phase_name};
 use super::secrets::Redactor;
 use crate::check::outcome::{
     Digest, Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLimits, RunLogLine, State,
@@ -83,12 +82,9 @@ impl Inner {
             state_writes: Vec::new(),
             log: Vec::new(),
         };
-        let ended = match self.program(&job.spec.plugin, Kind::Probe) {
-            Ok(Some(program)) => self.check_program(&program, &job, started).await,
-            Ok(None) => match self.plugin(&job.spec.plugin, Kind::Probe) {
-                Ok(loaded) => self.check(&loaded, &job, started.micros()).await,
-                Err(fault) => refused(fault),
-            },
+        let ended = match self.entry(&job.spec.plugin, Kind::Probe) {
+            Ok(Entry::Program(program)) => self.check_program(&program, &job, started).await,
+            Ok(Entry::Plugin(loaded)) => self.check(&loaded, &job, started.micros()).await,
             Err(fault) => refused(fault),
         };
         let Ended {
@@ -124,20 +120,21 @@ impl Inner {
 
     /// What wasmtime alone takes, for the benchmark.
     pub async fn bare_runs(&self, digest: &Digest, runs: usize) -> wasmtime::Result<Vec<Duration>> {
-        if let Ok(Some(loaded)) = self.program(digest, Kind::Probe) {
-            let limits = RunLimits {
-                memory: u64::MAX,
-                timeout: Duration::from_secs(5),
-            };
-            let data = || {
-                let setup = super::program::setup(&limits, Arc::default());
-                self.store(setup).into_data()
-            };
-            let engine = &self.catalogue.wasm.engine;
-            return loaded.program.bare_runs(runs, engine, data).await;
-        }
-        let Ok(loaded) = self.plugin(digest, Kind::Probe) else {
-            return Ok(Vec::new());
+        let loaded = match self.entry(digest, Kind::Probe) {
+            Ok(Entry::Plugin(loaded)) => loaded,
+            Ok(Entry::Program(loaded)) => {
+                let limits = RunLimits {
+                    memory: u64::MAX,
+                    timeout: Duration::from_secs(5),
+                };
+                let data = || {
+                    let setup = super::program::setup(&limits, Arc::default());
+                    self.store(setup).into_data()
+                };
+                let engine = &self.catalogue.wasm.engine;
+                return loaded.program.bare_runs(runs, engine, data).await;
+            }
+            Err(_) => return Ok(Vec::new()),
         };
         let node = NodeInfo {
             name: "n".into(),
@@ -184,7 +181,7 @@ impl Inner {
     async fn check(&self, loaded: &Loaded, job: &Job, now: i64) -> Ended {
         let spec = &*job.spec;
         let length = spec.limits.deadline();
-        let mut store = self.store(RunSetup {
+        let store = self.store(RunSetup {
             timeout: spec.limits.timeout,
             length,
             memory: spec.limits.memory,
@@ -203,28 +200,15 @@ impl Inner {
             timeout_ms: millis(spec.limits.timeout),
             attempt: job.attempt,
         };
-        let running = async {
-            let instance = loaded.pre.instantiate_async(&mut store).await?;
-            let check: TypedFunc<(RequestArg<'_>,), CheckResult> =
-                instance.get_typed_func(&mut store, loaded.exports.function(1)?)?;
-            check.call_async(&mut store, (request,)).await
-        };
-        let (result, busy) = metered(async {
-            if loaded.uses_wasi {
-                bounded(running, length).await
-            } else {
-                running.await
-            }
-        })
-        .await;
-        let mut data = store.into_data();
-        data.collect_output();
-        let verdict = match result {
-            Ok((Ok(report),)) => match data.http.own_fault() {
-                Some(text) => Err(Fault::new(FaultKind::Engine, text)),
-                None => judge(report, &loaded.installed.manifest, &mut data.log),
-            },
-            Ok((Err(error),)) => Err(probe_fault(error)),
+        let Ran {
+            result,
+            mut data,
+            busy,
+        } = loaded.run::<_, CheckResult>(store, 1, (request,)).await;
+        let fine = |(answer,): &CheckResult| matches!(answer, Ok(report) if report.state == wit::State::Ok);
+        let verdict = match data.unless_own_fault(result, fine) {
+            Ok((Ok(report),)) => judge(report, &loaded.installed.manifest, &mut data.log),
+            Ok((Err(error),)) => Err(probe_fault(error, &data.redactor)),
             Err(error) => match classify(&error, &data) {
                 End::Target(phase) => Ok(timed_out(phase_name(phase))),
                 End::Fault(fault) => Err(fault),
@@ -275,32 +259,30 @@ pub(super) fn timed_out(phase: &str) -> Report {
     }
 }
 
-fn probe_fault(error: ProbeError) -> Fault {
+fn probe_fault(error: ProbeError, redactor: &Redactor) -> Fault {
     match error {
-        ProbeError::Config(problem) => config_fault(&problem),
-        ProbeError::Denied(what) => denied_fault(&what),
-        ProbeError::Failed(text) => Fault::new(FaultKind::Failed, clip(&text, MAX_FAULT)),
+        ProbeError::Config(problem) => config_fault(&problem, redactor),
+        ProbeError::Denied(what) => denied_fault(&what, redactor),
+        ProbeError::Failed(text) => Fault::new(FaultKind::Failed, redactor.clip(&text, MAX_FAULT)),
     }
 }
 
 /// Longest text of a fault, in bytes.
 pub(super) const MAX_FAULT: usize = 4 << 10;
 
-pub(super) fn config_fault(problem: &wit::ConfigProblem) -> Fault {
+pub(super) fn config_fault(problem: &wit::ConfigProblem, redactor: &Redactor) -> Fault {
     let pointer = match problem.pointer.as_str() {
         "" => String::new(),
-        pointer => format!(" {}", clip(pointer, 256)),
+        pointer => format!(" {}", redactor.clip(pointer, 256)),
     };
-    Fault::new(
-        FaultKind::Config,
-        format!("config{pointer}: {}", clip(&problem.message, MAX_FAULT)),
-    )
+    let message = redactor.clip(&problem.message, MAX_FAULT);
+    Fault::new(FaultKind::Config, format!("config{pointer}: {message}"))
 }
 
-pub(super) fn denied_fault(what: &str) -> Fault {
+pub(super) fn denied_fault(what: &str, redactor: &Redactor) -> Fault {
     Fault::new(
         FaultKind::Denied,
-        format!("denied: {}", clip(what, MAX_FAULT)),
+        format!("denied: {}", redactor.clip(what, MAX_FAULT)),
     )
 }
 

@@ -23,7 +23,7 @@ use super::cost::metered;
 use super::kind::Exports;
 use super::log::clip;
 use super::manifest::Manifest;
-use super::run::{End, GRACE, RunData, RunSetup, Stop, classify};
+use super::run::{End, RunData, RunSetup, bounded, classify};
 use super::wasi::{Given, Kept, LazyWasi};
 use crate::check::outcome::{Digest, Fault, FaultKind, RunLimits};
 use crate::config::spec::GrantsSpec;
@@ -236,14 +236,9 @@ impl Program {
     /// Runs to the end or to the store's deadline. Standard error is in the
     /// run's log then.
     pub async fn run(&self, mut store: Store<RunData>, given: Given) -> Finished {
-        let waits = store.data().waits;
+        let bound = store.data().bound();
         store.data_mut().wasi = LazyWasi::of(given);
-        let running = tokio::time::timeout_at(waits.deadline + GRACE, self.start(&mut store));
-        let (result, busy) = metered(running).await;
-        let result = match result {
-            Ok(result) => result,
-            Err(_) => Err(Stop::Wasi(waits.length).into()),
-        };
+        let (result, busy) = metered(bounded(bound, self.start(&mut store))).await;
         let mut data = store.into_data();
         let (stdout, stderr) = data.take_output();
         data.log_lines("warning", &stderr);
@@ -256,18 +251,23 @@ impl Program {
         }
         let result = result.or_else(|error| match error.downcast_ref::<I32Exit>() {
             Some(exit) => Ok(exit.0),
+            None => Err(error),
+        });
+        let result = data.unless_own_fault(result, |code| *code == 0);
+        let ended = |error: wasmtime::Error| {
             // WASI has no codes from 126 on and says so in words only.
-            None if error.root_cause().to_string().contains("exit status") => {
-                Err(End::Fault(Fault::new(
+            if error.root_cause().to_string().contains("exit status") {
+                return End::Fault(Fault::new(
                     FaultKind::Failed,
                     "the program ended with an exit code beyond 125, expected 0 to 3",
-                )))
+                ));
             }
-            None => Err(match classify(&error, &data) {
+            match classify(&error, &data) {
                 End::Fault(fault) => End::Fault(with_last_word(fault, &stderr)),
                 end => end,
-            }),
-        });
+            }
+        };
+        let result = result.map_err(ended);
         Finished {
             result,
             stdout,

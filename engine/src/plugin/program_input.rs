@@ -15,6 +15,7 @@ use super::bindings::bellwether::plugin::net::{
 };
 use super::probe::{denied_fault, timed_out};
 use super::run::{End, RunData, classify, phase_name};
+use super::secrets::Redactor;
 use crate::check::outcome::{Fault, FaultKind, Report, State};
 use crate::config::input::{HttpInput, InputSpec, TcpInput};
 
@@ -56,7 +57,7 @@ pub(super) async fn fetch(data: &mut RunData, input: &InputSpec) -> Fetch {
     data.net = None;
     match result {
         Ok(Ok(fetched)) => Fetch::Got(fetched),
-        Ok(Err(error)) => Fetch::Ended(judge(error)),
+        Ok(Err(error)) => Fetch::Ended(judge(error, &data.redactor)),
         Err(error) => Fetch::Ended(match classify(&error, data) {
             End::Target(phase) => Ok(timed_out(phase_name(phase))),
             End::Fault(fault) => Err(fault),
@@ -216,9 +217,9 @@ async fn over_tcp(data: &mut RunData, input: &TcpInput) -> Exchange {
 
 /// What a failed exchange means: a target that is down is a report, a missing
 /// grant or a wrong request is a fault.
-fn judge(error: Error) -> Result<Report, Fault> {
+fn judge(error: Error, redactor: &Redactor) -> Result<Report, Fault> {
     let summary = match error {
-        Error::Denied(what) => return Err(denied_fault(&what)),
+        Error::Denied(what) => return Err(denied_fault(&what, redactor)),
         Error::Invalid(text) => {
             return Err(Fault::new(FaultKind::Config, format!("input: {text}")));
         }

@@ -14,7 +14,8 @@ use wasmtime::Engine;
 
 use super::catalogue::LoadedProgram;
 use super::host::Shared;
-use super::parser::MAX_FIELDS;
+use super::log::clip;
+use super::parser::{MAX_FIELD_NAME, MAX_FIELDS};
 use super::program::{self, Finished};
 use super::run::{End, new_store, phase_name};
 use super::wasi::Kept;
@@ -67,7 +68,7 @@ impl ProgramLines {
     }
 }
 
-fn convert(stdout: &Kept, lines: usize, received: Timestamp) -> Parsed {
+pub(super) fn convert(stdout: &Kept, lines: usize, received: Timestamp) -> Parsed {
     let mut bytes = stdout.bytes.as_slice();
     if stdout.dropped > 0 {
         // The last line is not whole.
@@ -137,10 +138,12 @@ impl Found {
         }
     }
 
-    fn field(&mut self, key: String, value: Value, depth: usize) {
+    fn field(&mut self, mut key: String, value: Value, depth: usize) {
         if self.fields.len() >= MAX_FIELDS {
             return;
         }
+        // Before it is repeated in front of every name below it.
+        key.truncate(clip(&key, MAX_FIELD_NAME).len());
         match value {
             Value::Null => {}
             Value::Object(map) if depth < MAX_DEPTH => {
@@ -249,6 +252,16 @@ mod tests {
         let bare = record(r#"{"a":1}"#, NOW).unwrap();
         assert_eq!((bare.time, bare.message.as_str()), (NOW, r#"{"a":1}"#));
         assert_eq!(record("12", NOW), None);
+    }
+
+    #[test]
+    fn names_are_cut_before_they_are_repeated() {
+        let long = "ä".repeat(MAX_FIELD_NAME);
+        let text = format!(r#"{{"{long}":{{"a":1,"b":{{"c":2}}}}}}"#);
+        let one = record(&text, NOW).unwrap();
+        let cut = "ä".repeat(MAX_FIELD_NAME / 2);
+        let names: Vec<&str> = one.fields.iter().map(|(key, _)| &**key).collect();
+        assert_eq!(names, [cut.as_str(), cut.as_str()]);
     }
 
     #[test]

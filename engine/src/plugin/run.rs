@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -42,8 +43,10 @@ pub(super) enum Stop {
     Deadline(Duration),
     /// The deadline struck while the run waited on its target.
     Target(Phase),
-    /// The deadline struck while the run waited on something else.
+    /// The deadline struck while the run waited on the engine's own machine.
     Waiting(&'static str, Duration),
+    /// The deadline struck while a command ran.
+    Command(Duration),
     /// The engine's own machine had no room: nothing is known of the target.
     Host(String),
     /// The deadline struck while the run waited in WASI: on its target if it
@@ -68,6 +71,13 @@ impl fmt::Display for Stop {
                 write!(
                     f,
                     "waited for {what} beyond its deadline of {} ms",
+                    after.as_millis()
+                )
+            }
+            Stop::Command(after) => {
+                write!(
+                    f,
+                    "waited for a command beyond its deadline of {} ms",
                     after.as_millis()
                 )
             }
@@ -148,7 +158,7 @@ impl Progress {
 
 /// What the engine's machine lacks, where an error says that. Errors of
 /// connect(2) and socket(2) that a target cannot cause.
-fn own_trouble(error: &std::io::Error) -> Option<&'static str> {
+pub(super) fn own_trouble(error: &std::io::Error) -> Option<&'static str> {
     use rustix::io::Errno;
     let trouble = match Errno::from_raw_os_error(error.raw_os_error()?) {
         Errno::MFILE => {
@@ -175,6 +185,11 @@ pub(super) struct Waits {
 }
 
 impl Waits {
+    /// What a run has beyond a wait of full length.
+    fn slack(&self) -> Duration {
+        self.length.saturating_sub(self.timeout)
+    }
+
     /// Bounds a wait on the target: by `timeout`, which the guest hears of, and
     /// by the run's deadline, which ends the run.
     pub async fn on_target<T>(
@@ -183,13 +198,30 @@ impl Waits {
         wait: impl Future<Output = Result<T, NetError>>,
     ) -> wasmtime::Result<Result<T, NetError>> {
         let own = Instant::now() + self.timeout;
-        match tokio::time::timeout_at(own.min(self.deadline), wait).await {
-            Ok(result) => match progress.fault.get() {
-                Some(fault) if result.is_err() => Err(Stop::Host(fault.clone()).into()),
-                _ => Ok(result),
-            },
-            Err(_) if own < self.deadline => Ok(Err(NetError::Timeout(progress.phase()))),
-            Err(_) => Err(Stop::Target(progress.phase()).into()),
+        let result = tokio::time::timeout_at(own.min(self.deadline), wait).await;
+        match (result, progress.fault()) {
+            (Ok(Ok(found)), _) => Ok(Ok(found)),
+            (_, Some(fault)) => Err(Stop::Host(fault.to_owned()).into()),
+            (Ok(Err(error)), None) => Ok(Err(error)),
+            (Err(_), None) if own < self.deadline => Ok(Err(NetError::Timeout(progress.phase()))),
+            (Err(_), None) => Err(Stop::Target(progress.phase()).into()),
+        }
+    }
+}
+
+/// When the guest was last seen computing, and the time it was lent.
+#[derive(Debug)]
+pub(super) struct Pace {
+    seen: Instant,
+    /// The end of a run that its machine was late for.
+    lent: Arc<OnceLock<Instant>>,
+}
+
+impl Pace {
+    pub fn new() -> Self {
+        Self {
+            seen: Instant::now(),
+            lent: Arc::default(),
         }
     }
 }
@@ -276,6 +308,7 @@ impl ResourceLimiter for Limiter {
 pub(super) struct RunData {
     pub shared: Arc<Shared>,
     pub waits: Waits,
+    pub pace: Pace,
     pub limiter: Limiter,
     pub log: RunLog,
     pub table: ResourceTable,
@@ -319,6 +352,7 @@ pub(super) fn new_store(engine: &Engine, shared: &Arc<Shared>, setup: RunSetup) 
                 deadline: Instant::now() + setup.length,
                 length: setup.length,
             },
+            pace: Pace::new(),
             limiter: Limiter::new(setup.memory),
             log: RunLog::default(),
             table,
@@ -336,22 +370,54 @@ pub(super) fn new_store(engine: &Engine, shared: &Arc<Shared>, setup: RunSetup) 
     );
     store.limiter(|data| &mut data.limiter);
     store.set_hostcall_fuel(setup.fuel);
-    let (mut seen, mut spared) = (Instant::now(), false);
-    store.epoch_deadline_callback(move |mut context| {
-        let now = Instant::now();
-        let away = now - std::mem::replace(&mut seen, now);
-        let waits = &mut context.data_mut().waits;
-        if now >= waits.deadline {
-            if spared || away < UNSEEN {
-                return Err(Stop::Deadline(waits.length).into());
-            }
-            spared = true;
-            waits.deadline = now + waits.length.saturating_sub(waits.timeout);
-        }
+    store.epoch_deadline_callback(|mut context| {
+        context.data_mut().ticked(Instant::now())?;
         Ok(UpdateDeadline::Yield(1))
     });
     store.set_epoch_deadline(1);
     store
+}
+
+impl RunData {
+    /// Looks at the deadline while the guest computes.
+    fn ticked(&mut self, now: Instant) -> Result<(), Stop> {
+        let away = now - std::mem::replace(&mut self.pace.seen, now);
+        let waits = &mut self.waits;
+        if let Some(lent) = self.pace.lent.get() {
+            waits.deadline = *lent;
+        }
+        if now < waits.deadline {
+            return Ok(());
+        }
+        let lent = now + waits.slack();
+        if away < UNSEEN || self.pace.lent.set(lent).is_err() {
+            return Err(Stop::Deadline(waits.length));
+        }
+        waits.deadline = lent;
+        Ok(())
+    }
+
+    /// The end of the run for what waits outside of our own host calls.
+    pub fn bound(&self) -> Bound {
+        Bound {
+            waits: self.waits,
+            lent: Arc::clone(&self.pace.lent),
+        }
+    }
+
+    /// A run's result, unless the engine's own machine failed it: nothing is
+    /// known of the target then. What `succeeded` all the same is believed.
+    pub fn unless_own_fault<T>(
+        &self,
+        result: wasmtime::Result<T>,
+        succeeded: impl FnOnce(&T) -> bool,
+    ) -> wasmtime::Result<T> {
+        match (result, self.http.own_fault()) {
+            (Ok(answer), Some(_)) if succeeded(&answer) => Ok(answer),
+            (_, Some(fault)) => Err(Stop::Host(fault).into()),
+            (result, None) => result,
+        }
+    }
 }
 
 /// A guest that computes is looked at every tick. One that was not seen for this
@@ -362,16 +428,36 @@ const UNSEEN: Duration = Duration::from_millis(20);
 
 /// Time between the deadline and the end of waits that are not ours: the epoch
 /// callback ends a computing guest before that, so what is left then waits.
-pub(super) const GRACE: Duration = Duration::from_millis(20);
+const GRACE: Duration = Duration::from_millis(20);
+
+/// The end of a run, as it was and as it is where the guest was lent time.
+pub(super) struct Bound {
+    waits: Waits,
+    lent: Arc<OnceLock<Instant>>,
+}
 
 /// Bounds a run whose guest may wait in WASI, which knows no deadline of ours.
 pub(super) async fn bounded<T>(
+    bound: Bound,
     running: impl Future<Output = wasmtime::Result<T>>,
-    length: Duration,
 ) -> wasmtime::Result<T> {
-    match tokio::time::timeout(length + GRACE, running).await {
-        Ok(result) => result,
-        Err(_) => Err(Stop::Wasi(length).into()),
+    let mut running = pin!(running);
+    let Bound { waits, lent } = bound;
+    let mut until = waits.deadline;
+    loop {
+        let end = until + GRACE;
+        if let Ok(result) = tokio::time::timeout_at(end, &mut running).await {
+            return result;
+        }
+        let now = Instant::now();
+        if now >= end + UNSEEN {
+            // This timer is late, and so was the guest.
+            lent.get_or_init(|| now + waits.slack());
+        }
+        match lent.get() {
+            Some(lent) if *lent > until => until = *lent,
+            _ => return Err(Stop::Wasi(waits.length).into()),
+        }
     }
 }
 
@@ -390,7 +476,14 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
             Stop::Target(phase) => End::Target(*phase),
             Stop::Host(what) => End::Fault(Fault::new(FaultKind::Engine, what.clone())),
             Stop::Wasi(_) if data.has_socket() => End::Target(Phase::Receive),
-            Stop::Deadline(_) | Stop::Waiting(..) | Stop::Wasi(_) => End::Fault(Fault::new(
+            // A disk that hangs, or a command, is no crash of the plugin.
+            Stop::Waiting(..) => {
+                End::Fault(Fault::new(FaultKind::Engine, format!("the run {stop}")))
+            }
+            Stop::Command(_) => {
+                End::Fault(Fault::new(FaultKind::Failed, format!("the plugin {stop}")))
+            }
+            Stop::Deadline(_) | Stop::Wasi(_) => End::Fault(Fault::new(
                 FaultKind::Deadline,
                 format!("the plugin {stop}{}", frames(error)),
             )),
@@ -480,5 +573,150 @@ fn rustc_demangle_short(name: &str) -> &str {
             short
         }
         _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::tests::{TestInner, inner};
+    use super::*;
+
+    fn data(test: &TestInner, timeout_ms: u64, length_ms: u64) -> RunData {
+        let setup = RunSetup {
+            timeout: Duration::from_millis(timeout_ms),
+            length: Duration::from_millis(length_ms),
+            memory: 1 << 20,
+            grants: Arc::default(),
+            node: None,
+            state: None,
+            dry_run: false,
+            fuel: HOSTCALL_FUEL,
+        };
+        test.inner.store(setup).into_data()
+    }
+
+    #[tokio::test]
+    async fn a_noted_fault_of_the_engine_ends_every_wait_but_a_success() {
+        let test = inner();
+        let noted = Progress::new(Phase::Connect);
+        noted.note(&rustix::io::Errno::MFILE.into());
+        let waits = data(&test, 20, 60_000).waits;
+        let over = Waits {
+            deadline: Instant::now(),
+            ..waits
+        };
+        let found = waits.on_target(&noted, async { Ok(1) }).await.unwrap();
+        assert!(matches!(found, Ok(1)));
+        let wait = || std::future::pending::<Result<(), NetError>>();
+        let refused = async { Err(NetError::Refused) };
+        for result in [
+            waits.on_target(&noted, refused).await,
+            waits.on_target(&noted, wait()).await,
+            over.on_target(&noted, wait()).await,
+        ] {
+            let error = result.unwrap_err();
+            let stop = error.downcast_ref::<Stop>();
+            assert!(matches!(stop, Some(Stop::Host(what)) if what.contains("open files")));
+        }
+        // Without a note the target is what did not answer.
+        let quiet = Progress::new(Phase::Connect);
+        let found = waits.on_target(&quiet, wait()).await.unwrap();
+        assert!(matches!(found, Err(NetError::Timeout(Phase::Connect))));
+        let error = over.on_target(&quiet, wait()).await.unwrap_err();
+        let stop = error.downcast_ref::<Stop>();
+        assert!(matches!(stop, Some(Stop::Target(Phase::Connect))));
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_was_not_seen_is_lent_time_once_and_in_every_call() {
+        let test = inner();
+        let mut data = data(&test, 400, 900);
+        let begun = Instant::now();
+        let at = |ms: u64| begun + Duration::from_millis(ms);
+        data.waits.deadline = at(900);
+        data.pace.seen = begun;
+        let bound = data.bound();
+        // Seen at every tick and late: its own fault.
+        data.ticked(at(899)).unwrap();
+        assert!(matches!(data.ticked(at(901)), Err(Stop::Deadline(_))));
+        // Not seen for long: as much time as it has beyond its wait.
+        data.pace.seen = at(500);
+        data.ticked(at(1_000)).unwrap();
+        assert_eq!(data.waits.deadline, at(1_500));
+        assert_eq!(bound.lent.get(), Some(&at(1_500)));
+        data.pace.seen = at(1_400);
+        assert!(matches!(data.ticked(at(1_500)), Err(Stop::Deadline(_))));
+        // The next call of a guest that lives on begins anew.
+        data.waits.deadline = at(2_000);
+        data.pace = Pace::new();
+        data.pace.seen = at(1_900);
+        data.ticked(at(2_000)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_waits_elsewhere_is_lent_the_same_time() {
+        let test = inner();
+        let bound = |data: &RunData| data.bound();
+        let mut lent = data(&test, 0, 200);
+        lent.waits.deadline = Instant::now();
+        let wait = bound(&lent);
+        // Ticked late, as above: the bound beside it must not end the run.
+        lent.pace.seen = Instant::now() - Duration::from_secs(1);
+        let slow = async {
+            lent.ticked(Instant::now())?;
+            tokio::time::sleep(GRACE + Duration::from_millis(60)).await;
+            Ok(7)
+        };
+        assert_eq!(bounded(wait, slow).await.unwrap(), 7);
+        // A timer that is late itself.
+        let mut late = data(&test, 0, 200);
+        late.waits.deadline = Instant::now();
+        let wait = bound(&late);
+        let starved = async {
+            std::thread::sleep(GRACE + UNSEEN + Duration::from_millis(20));
+            tokio::task::yield_now().await;
+            Ok(8)
+        };
+        assert_eq!(bounded(wait, starved).await.unwrap(), 8);
+        late.waits.deadline = Instant::now();
+        let wait = bound(&late);
+        let error = bounded(wait, std::future::pending::<wasmtime::Result<()>>()).await;
+        let error = error.unwrap_err();
+        assert!(matches!(error.downcast_ref::<Stop>(), Some(Stop::Wasi(_))));
+    }
+
+    #[test]
+    fn only_a_success_is_believed_beside_a_fault_of_the_engine() {
+        let test = inner();
+        let mut data = data(&test, 100, 200);
+        let fine = |answer: &u8| *answer == 0;
+        assert_eq!(data.unless_own_fault(Ok(3), fine).unwrap(), 3);
+        super::super::wasi_http::tests::own_fault(&mut data, "no files left");
+        assert_eq!(data.unless_own_fault(Ok(0), fine).unwrap(), 0);
+        for result in [Ok(3), Err(Trap::UnreachableCodeReached.into())] {
+            let error = data.unless_own_fault(result, fine).unwrap_err();
+            let End::Fault(fault) = classify(&error, &data) else {
+                panic!("{error:?}")
+            };
+            assert_eq!(
+                (fault.kind, &*fault.text),
+                (FaultKind::Engine, "no files left")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_takes_long_is_no_crash() {
+        let test = inner();
+        let data = data(&test, 100, 200);
+        let ended = |stop: Stop| match classify(&stop.into(), &data) {
+            End::Fault(fault) => fault.kind,
+            End::Target(phase) => panic!("{phase:?}"),
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(ended(Stop::Command(second)), FaultKind::Failed);
+        assert_eq!(ended(Stop::Waiting("a file", second)), FaultKind::Engine);
+        assert_eq!(ended(Stop::Deadline(second)), FaultKind::Deadline);
+        assert_eq!(ended(Stop::Wasi(second)), FaultKind::Deadline);
     }
 }

@@ -1,35 +1,30 @@
 //! Secrets: read where they are used, and taken out of whatever leaves a run.
 
 use std::borrow::Cow;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use rustix::fs::OFlags;
 
 use super::bindings::bellwether::plugin::secrets::{Error, Host};
-use super::run::{RunData, Stop};
+use super::log::clip;
+use super::run::RunData;
 use crate::config::spec::SecretSource;
 
 /// Greatest size of a secret, in bytes.
 const MAX_SECRET: u64 = 64 << 10;
 
-/// Reads a secret.
+/// Reads a secret. Blocks on the file's disk.
 ///
 /// # Errors
 /// Names the source, never a value.
-pub(super) async fn read(source: &SecretSource) -> Result<String, String> {
+pub(super) fn read(source: &SecretSource) -> Result<String, String> {
     let value = match source {
         SecretSource::Env(name) => std::env::var(name)
             .map_err(|_| format!("the environment variable {name} is not set or not UTF-8"))?,
         SecretSource::File(path) => {
-            let cannot = |error: String| format!("the file {path} cannot be read: {error}");
-            let meta = tokio::fs::metadata(path)
-                .await
-                .map_err(|error| cannot(error.to_string()))?;
-            if !meta.is_file() || meta.len() > MAX_SECRET {
-                return Err(cannot(format!(
-                    "expected a file of at most {MAX_SECRET} bytes"
-                )));
-            }
-            let text = tokio::fs::read_to_string(path)
-                .await
-                .map_err(|error| cannot(error.to_string()))?;
+            let text = read_file(path)
+                .map_err(|error| format!("the file {path} cannot be read: {error}"))?;
             text.strip_suffix('\n')
                 .map(|text| text.strip_suffix('\r').unwrap_or(text))
                 .unwrap_or(&text)
@@ -41,6 +36,29 @@ pub(super) async fn read(source: &SecretSource) -> Result<String, String> {
     } else {
         Ok(value)
     }
+}
+
+/// The text of a regular file of bounded size.
+fn read_file(path: &str) -> std::io::Result<String> {
+    let expected = || {
+        std::io::Error::other(format!(
+            "expected a regular file of at most {MAX_SECRET} bytes"
+        ))
+    };
+    // Opening a pipe would wait for its writer.
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(expected());
+    }
+    let mut text = String::new();
+    file.take(MAX_SECRET + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_SECRET {
+        return Err(expected());
+    }
+    Ok(text)
 }
 
 /// Secret values that a run has used.
@@ -80,6 +98,32 @@ impl Redactor {
         text
     }
 
+    /// At most `max` bytes of a text without the values. They are taken out
+    /// first: half of one is not found any more.
+    pub fn clip(&self, text: &str, max: usize) -> String {
+        if self.is_empty() {
+            return clip(text, max).to_owned();
+        }
+        clip(&self.text(text.to_owned()), max).to_owned()
+    }
+
+    /// Bytes that were cut off, with each value and the beginning of one at
+    /// their end overwritten.
+    pub fn cut<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut bytes = self.bytes(bytes);
+        let begun = |value: &String| {
+            let most = bytes.len().min(value.len() - 1);
+            (1..=most)
+                .rev()
+                .find(|length| bytes.ends_with(&value.as_bytes()[..*length]))
+        };
+        if let Some(length) = self.0.iter().filter_map(begun).max() {
+            let at = bytes.len() - length;
+            bytes.to_mut()[at..].fill(b'*');
+        }
+        bytes
+    }
+
     /// Bytes with each value overwritten by asterisks of the same length.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let mut bytes = Cow::Borrowed(bytes);
@@ -98,18 +142,31 @@ impl Redactor {
 
 impl RunData {
     /// Reads a configured secret, which then is taken out of whatever the run
-    /// says. Grants are the caller's.
-    pub(super) async fn secret(&mut self, name: &str) -> Result<String, String> {
+    /// says. Grants are the caller's. Ends the run where the disk hangs: that is
+    /// not the target's doing.
+    pub(super) async fn secret(&mut self, name: &str) -> wasmtime::Result<Result<String, String>> {
         let settings = self.shared.settings();
-        let source = settings
-            .secrets
-            .get(name)
-            .ok_or_else(|| format!("the secret {name} is not configured under secrets"))?;
-        let value = read(source)
-            .await
-            .map_err(|error| format!("the secret {name} cannot be read: {error}"))?;
-        self.redactor.add(&value);
-        Ok(value)
+        let Some(source) = settings.secrets.get(name).cloned() else {
+            return Ok(Err(format!(
+                "the secret {name} is not configured under secrets"
+            )));
+        };
+        let value = match source {
+            SecretSource::Env(_) => read(&source),
+            SecretSource::File(_) => {
+                let blocking = self.shared.blocking.clone();
+                blocking
+                    .run(self.waits, "a secret", move || read(&source))
+                    .await?
+            }
+        };
+        Ok(match value {
+            Ok(value) => {
+                self.redactor.add(&value);
+                Ok(value)
+            }
+            Err(error) => Err(format!("the secret {name} cannot be read: {error}")),
+        })
     }
 }
 
@@ -122,11 +179,7 @@ impl Host for RunData {
             self.log.push("warning", &format!("denied: {what}"));
             return Ok(Err(Error::Denied(what)));
         }
-        let waits = self.waits;
-        match tokio::time::timeout_at(waits.deadline, self.secret(&name)).await {
-            Ok(result) => Ok(result.map_err(Error::Unavailable)),
-            Err(_) => Err(Stop::Waiting("a secret", waits.length).into()),
-        }
+        Ok(self.secret(&name).await?.map_err(Error::Unavailable))
     }
 }
 
@@ -148,5 +201,41 @@ mod tests {
         assert_eq!(redactor.text("x abcdef y abc".into()), "x *** y ***");
         assert_eq!(&*redactor.bytes(b"xabcdefxabc"), b"x******x***");
         assert!(matches!(redactor.bytes(b"nothing"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_is_cut_off_shows_no_beginning_of_a_value() {
+        let mut redactor = Redactor::default();
+        redactor.add("abcdef");
+        redactor.add("cd!");
+        for (bytes, expected) in [
+            (&b"xabcde"[..], &b"x*****"[..]),
+            (b"xab", b"x**"),
+            (b"xabcd", b"x****"),
+            (b"abcdefa", b"*******"),
+            (b"x", b"x"),
+            (b"", b""),
+        ] {
+            assert_eq!(&*redactor.cut(bytes), expected);
+        }
+        assert_eq!(redactor.clip("x abcdef", 5), "x ***");
+        assert_eq!(redactor.clip("x abcdef", 4), "x **");
+        assert_eq!(Redactor::default().clip("x abcdef", 5), "x abc");
+    }
+
+    #[test]
+    fn only_small_regular_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let source = SecretSource::File(path.display().to_string());
+        std::fs::write(&path, "value\r\n").unwrap();
+        assert_eq!(read(&source).unwrap(), "value");
+        std::fs::write(&path, "x".repeat(MAX_SECRET as usize + 1)).unwrap();
+        assert!(read(&source).unwrap_err().contains("at most 65536 bytes"));
+        std::fs::remove_file(&path).unwrap();
+        let kind = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+        assert!(read(&source).unwrap_err().contains("regular file"));
     }
 }

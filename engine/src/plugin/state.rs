@@ -1,6 +1,7 @@
 //! `state`: small values between the runs of one series. A run sees a copy and
 //! its own writes; the writes leave with the outcome.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bindings::bellwether::plugin::state::{Entry, Error, Host};
@@ -15,43 +16,52 @@ const MAX_KEY: usize = 128;
 #[derive(Debug)]
 pub(super) struct StateView {
     before: Option<Arc<PluginState>>,
-    writes: Vec<(String, Option<StateEntry>)>,
+    /// Absent entries are deletions of what was there before the run.
+    writes: BTreeMap<String, Option<StateEntry>>,
+    /// Bytes of all keys and values.
+    size: usize,
     granted: bool,
+}
+
+fn size_of(key: &str, entry: Option<&StateEntry>) -> usize {
+    entry.map_or(0, |entry| key.len() + entry.value.len())
 }
 
 impl StateView {
     pub fn new(before: Option<Arc<PluginState>>, granted: bool) -> Self {
+        let entries = before.iter().flat_map(|state| &state.0);
+        let size = entries.map(|(key, entry)| size_of(key, Some(entry))).sum();
         Self {
             before,
-            writes: Vec::new(),
+            writes: BTreeMap::new(),
+            size,
             granted,
         }
     }
 
+    fn before(&self, key: &str) -> Option<&StateEntry> {
+        self.before.as_ref()?.0.get(key)
+    }
+
     fn get(&self, key: &str) -> Option<&StateEntry> {
-        match self.writes.iter().find(|(written, _)| written == key) {
-            Some((_, entry)) => entry.as_ref(),
-            None => self.before.as_ref()?.0.get(key),
+        match self.writes.get(key) {
+            Some(entry) => entry.as_ref(),
+            None => self.before(key),
         }
     }
 
     /// Bytes of all keys and values, without `key`.
     fn size_without(&self, key: &str) -> usize {
-        let before = self.before.iter().flat_map(|state| &state.0);
-        let kept = before
-            .filter(|(k, _)| !self.writes.iter().any(|(written, _)| written == *k))
-            .map(|(k, entry)| (k, Some(entry)));
-        let written = self.writes.iter().map(|(k, entry)| (k, entry.as_ref()));
-        kept.chain(written)
-            .filter(|(k, _)| *k != key)
-            .filter_map(|(k, entry)| Some(k.len() + entry?.value.len()))
-            .sum()
+        self.size.saturating_sub(size_of(key, self.get(key)))
     }
 
     fn put(&mut self, key: String, entry: Option<StateEntry>) {
-        match self.writes.iter_mut().find(|(written, _)| *written == key) {
-            Some((_, old)) => *old = entry,
-            None => self.writes.push((key, entry)),
+        self.size = self.size_without(&key) + size_of(&key, entry.as_ref());
+        if entry.is_none() && self.before(&key).is_none() {
+            // Nobody knows of it: there is nothing to delete.
+            self.writes.remove(&key);
+        } else {
+            self.writes.insert(key, entry);
         }
     }
 
@@ -96,7 +106,7 @@ impl StateView {
 
     /// What the run changed.
     pub fn into_writes(self) -> Vec<(String, Option<StateEntry>)> {
-        self.writes
+        self.writes.into_iter().collect()
     }
 }
 
@@ -189,6 +199,19 @@ mod tests {
         ));
         state.delete("a".into(), 1).unwrap();
         assert_eq!(state.set("c".into(), vec![0], None).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_comes_and_goes_within_a_run_leaves_nothing() {
+        let mut state = view(&[("a", "x")]);
+        for n in 0..50_000 {
+            let key = format!("key-{n}");
+            assert_eq!(state.set(key.clone(), vec![0; 100], None).unwrap(), 1);
+            state.delete(key, 1).unwrap();
+        }
+        assert_eq!(state.size_without(""), 2);
+        state.delete("a".into(), 1).unwrap();
+        assert_eq!(state.into_writes(), [("a".to_owned(), None)]);
     }
 
     #[test]

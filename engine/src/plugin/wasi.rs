@@ -25,6 +25,8 @@ use super::run::RunData;
 
 /// Most bytes of standard output and error kept, each.
 const MAX_OUTPUT: usize = 16 << 10;
+/// Denied addresses that are kept for the run's log.
+const MAX_DENIALS: usize = 20;
 /// Most random bytes of one call.
 const MAX_RANDOM: u64 = 1 << 20;
 
@@ -136,11 +138,57 @@ struct Streams {
     stderr: Printed,
 }
 
+/// What the sockets of a run may reach, and what they leave behind.
+struct Sockets {
+    grants: Arc<NetGrants>,
+    egress: Egress,
+    /// What goes over a socket cannot be told from what only asks.
+    dry_run: bool,
+    /// Set when a target was allowed.
+    used: AtomicBool,
+    denials: Mutex<Vec<String>>,
+}
+
+impl Sockets {
+    fn permits(&self, address: SocketAddr, usage: SocketAddrUse) -> bool {
+        let transport = match usage {
+            SocketAddrUse::TcpConnect => Transport::Tcp,
+            SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => Transport::Udp,
+            // Binding to a port of the system's choice comes before connecting;
+            // listening is never allowed.
+            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
+                return address.ip().is_unspecified() && address.port() == 0;
+            }
+            _ => return false,
+        };
+        let allowed = !self.dry_run && self.egress.permits_socket(&self.grants, transport, address);
+        // A stranger's datagram is not what the guest asked for.
+        let asked = !matches!(usage, SocketAddrUse::UdpReceive);
+        if allowed {
+            self.used.store(true, Ordering::Relaxed);
+        } else if asked {
+            self.deny(transport, address);
+        }
+        allowed
+    }
+
+    fn deny(&self, transport: Transport, address: SocketAddr) {
+        let shown = transport.grant(&address.ip().to_string(), address.port());
+        let why = match self.dry_run {
+            true => "was held back: dry run",
+            false => "is not granted, or closed by egress.deny",
+        };
+        let mut denials = self.denials.lock();
+        if denials.len() < MAX_DENIALS {
+            denials.push(format!("net {shown} {why}"));
+        }
+    }
+}
+
 struct Preview2 {
     ctx: WasiCtx,
     streams: Streams,
-    /// Set when a socket was allowed.
-    used_socket: Arc<AtomicBool>,
+    sockets: Arc<Sockets>,
 }
 
 struct Preview1 {
@@ -196,26 +244,11 @@ fn builder(given: Option<Box<Given>>) -> (WasiCtxBuilder, Streams) {
     (builder, streams)
 }
 
-fn preview2(given: Option<Box<Given>>, grants: Arc<NetGrants>, egress: Egress) -> Box<Preview2> {
+fn preview2(given: Option<Box<Given>>, sockets: Arc<Sockets>) -> Box<Preview2> {
     let (mut builder, streams) = builder(given);
-    let used_socket = Arc::new(AtomicBool::new(false));
-    let used = Arc::clone(&used_socket);
+    let rules = Arc::clone(&sockets);
     let check = move |address: SocketAddr, usage| {
-        let allowed = match usage {
-            SocketAddrUse::TcpConnect => egress.permits_socket(&grants, Transport::Tcp, address),
-            SocketAddrUse::UdpSend | SocketAddrUse::UdpReceive => {
-                egress.permits_socket(&grants, Transport::Udp, address)
-            }
-            // Binding to a port of the system's choice comes before connecting;
-            // listening is never allowed.
-            SocketAddrUse::TcpBind | SocketAddrUse::UdpBind => {
-                address.ip().is_unspecified() && address.port() == 0
-            }
-            _ => false,
-        };
-        if allowed {
-            used.store(true, Ordering::Relaxed);
-        }
+        let allowed = rules.permits(address, usage);
         Box::pin(std::future::ready(allowed)) as Pin<Box<dyn Future<Output = bool> + Send + Sync>>
     };
     let ctx = builder
@@ -226,18 +259,19 @@ fn preview2(given: Option<Box<Given>>, grants: Arc<NetGrants>, egress: Egress) -
     Box::new(Preview2 {
         ctx,
         streams,
-        used_socket,
+        sockets,
     })
 }
 
 impl RunData {
-    /// True where the guest has a WASI socket or sent a request by `wasi:http`.
+    /// True where the guest was let through to a target by a WASI socket, or
+    /// sent a request by `wasi:http`.
     pub(super) fn has_socket(&self) -> bool {
         let socket = self
             .wasi
             .p2
             .as_ref()
-            .is_some_and(|wasi| wasi.used_socket.load(Ordering::Relaxed));
+            .is_some_and(|wasi| wasi.sockets.used.load(Ordering::Relaxed));
         socket || self.http.was_used()
     }
 
@@ -251,7 +285,11 @@ impl RunData {
     /// Standard output and standard error so far. Requests that were denied go
     /// to the run's log.
     pub(super) fn take_output(&mut self) -> (Kept, Kept) {
-        for denial in self.http.denials() {
+        let mut denials = self.http.denials();
+        if let Some(wasi) = &self.wasi.p2 {
+            denials.append(&mut wasi.sockets.denials.lock());
+        }
+        for denial in denials {
             self.log.push("warning", &format!("denied: {denial}"));
         }
         self.wasi
@@ -287,14 +325,21 @@ impl RunData {
 
 impl WasiView for RunData {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let grants = self.net_grants();
-        let (shared, given) = (&self.shared, &mut self.wasi.given);
-        let wasi = self
-            .wasi
-            .p2
-            .get_or_insert_with(|| preview2(given.take(), grants, shared.egress()));
+        let wasi = match self.wasi.p2.take() {
+            Some(wasi) => wasi,
+            None => {
+                let sockets = Sockets {
+                    grants: self.net_grants(),
+                    egress: self.shared.egress(),
+                    dry_run: self.dry_run,
+                    used: AtomicBool::new(false),
+                    denials: Mutex::default(),
+                };
+                preview2(self.wasi.given.take(), Arc::new(sockets))
+            }
+        };
         WasiCtxView {
-            ctx: &mut wasi.ctx,
+            ctx: &mut self.wasi.p2.insert(wasi).ctx,
             table: &mut self.table,
         }
     }
@@ -317,6 +362,15 @@ mod tests {
 
     /// Runs the export `run` of a component text; the end and what it logged.
     async fn run(test: &TestInner, text: &str, net: &[String]) -> (Result<u32, End>, Vec<String>) {
+        run_as(test, text, net, false).await
+    }
+
+    async fn run_as(
+        test: &TestInner,
+        text: &str,
+        net: &[String],
+        dry_run: bool,
+    ) -> (Result<u32, End>, Vec<String>) {
         let wasm = &test.inner.catalogue.wasm;
         let component = Component::new(&wasm.engine, wat::parse_str(text).unwrap()).unwrap();
         let pre = test.inner.catalogue.link(&component).unwrap();
@@ -330,15 +384,16 @@ mod tests {
             }),
             node: None,
             state: None,
-            dry_run: false,
+            dry_run,
             fuel: HOSTCALL_FUEL,
         });
+        let bound = store.data().bound();
         let running = async {
             let instance = pre.instantiate_async(&mut store).await?;
             let run = instance.get_typed_func::<(), (u32,)>(&mut store, "run")?;
             run.call_async(&mut store, ()).await
         };
-        let result = bounded(running, LENGTH).await;
+        let result = bounded(bound, running).await;
         let mut data = store.into_data();
         let result = result
             .map(|(n,)| n)
@@ -444,9 +499,8 @@ mod tests {
         assert_eq!(log, ["out of ideas"]);
     }
 
-    /// Connects to 127.0.0.1 and waits until it is connected; then blocks on
-    /// the empty input for ever. 2 where the connection is refused by the
-    /// engine at once.
+    /// Connects to 127.0.0.1: 1 once it is connected, 100 and the error's
+    /// number where it is not.
     fn socket(port: u16) -> String {
         format!(
             r#"(component {POLL}
@@ -466,6 +520,11 @@ mod tests {
                 (export "ipv6-socket-address" (type $s6 (eq $s6')))
                 (type $sa' (variant (case "ipv4" $s4) (case "ipv6" $s6)))
                 (export "ip-socket-address" (type (eq $sa')))))
+            (import "wasi:io/streams@0.2.0" (instance $streams
+                (export "input-stream" (type (sub resource)))
+                (export "output-stream" (type (sub resource)))))
+            (alias export $streams "input-stream" (type $input))
+            (alias export $streams "output-stream" (type $output))
             (alias export $network "network" (type $net))
             (alias export $network "error-code" (type $code))
             (alias export $network "ip-address-family" (type $family))
@@ -479,7 +538,11 @@ mod tests {
                 (alias outer 1 $code (type $ca)) (export "error-code" (type $cb (eq $ca)))
                 (alias outer 1 $address (type $aa)) (export "ip-socket-address" (type $ab (eq $aa)))
                 (alias outer 1 $pollable (type $pa)) (export "pollable" (type $pb (eq $pa)))
+                (alias outer 1 $input (type $ia)) (export "input-stream" (type $ib (eq $ia)))
+                (alias outer 1 $output (type $oa)) (export "output-stream" (type $ob (eq $oa)))
                 (export "tcp-socket" (type $s (sub resource)))
+                (export "[method]tcp-socket.finish-connect"
+                    (func (param "self" (borrow $s)) (result (result (tuple (own $ib) (own $ob)) (error $cb)))))
                 (export "[method]tcp-socket.start-connect"
                     (func (param "self" (borrow $s)) (param "network" (borrow $nb)) (param "remote-address" $ab) (result (result (error $cb)))))
                 (export "[method]tcp-socket.subscribe" (func (param "self" (borrow $s)) (result (own $pb))))))
@@ -495,6 +558,7 @@ mod tests {
             (core func $create (canon lower (func $create "create-tcp-socket") (memory $mm)))
             (core func $network (canon lower (func $instance "instance-network")))
             (core func $connect (canon lower (func $tcp "[method]tcp-socket.start-connect") (memory $mm)))
+            (core func $finish (canon lower (func $tcp "[method]tcp-socket.finish-connect") (memory $mm)))
             (core func $subscribe (canon lower (func $tcp "[method]tcp-socket.subscribe")))
             (core module $m
                 (import "h" "memory" (memory 1))
@@ -502,6 +566,7 @@ mod tests {
                 (import "h" "create" (func $create (param i32 i32)))
                 (import "h" "network" (func $network (result i32)))
                 (import "h" "connect" (func $connect (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+                (import "h" "finish" (func $finish (param i32 i32)))
                 (import "h" "subscribe" (func $subscribe (param i32) (result i32)))
                 (func (export "run") (result i32)
                     (local $s i32)
@@ -511,36 +576,71 @@ mod tests {
                         (i32.const 127) (i32.const 0) (i32.const 0) (i32.const 1)
                         (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 16))
                     (if (i32.load8_u (i32.const 16)) (then (return (i32.const 2))))
-                    (loop $again
-                        (call $block (call $subscribe (local.get $s)))
-                        (br $again))
+                    (call $block (call $subscribe (local.get $s)))
+                    (call $finish (local.get $s) (i32.const 32))
+                    (if (i32.load8_u (i32.const 32))
+                        (then (return (i32.add (i32.const 100) (i32.load8_u (i32.const 36))))))
                     (i32.const 1)))
             (core instance $i (instantiate $m (with "h" (instance
                 (export "memory" (memory $mm)) (export "block" (func $block)) (export "create" (func $create))
-                (export "network" (func $network)) (export "connect" (func $connect)) (export "subscribe" (func $subscribe))))))
+                (export "network" (func $network)) (export "connect" (func $connect)) (export "subscribe" (func $subscribe)) (export "finish" (func $finish))))))
             (func (export "run") (result u32) (canon lift (core func $i "run"))))"#
         )
     }
 
     #[tokio::test]
-    async fn sockets_need_a_grant() {
+    async fn sockets_need_a_grant_and_a_run_that_may_change_something() {
         let test = inner();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let text = socket(address.port());
-        let (denied, _) = run(&test, &text, &[]).await;
-        let (granted, _) = run(&test, &text, &[address.to_string()]).await;
-        // Without a grant nobody came; with one somebody did.
-        let (_, peer) = tokio::time::timeout(LENGTH, listener.accept())
-            .await
-            .unwrap()
-            .unwrap();
+        // 101 is access-denied.
+        for (grants, dry_run, why) in [
+            (vec![], false, "is not granted"),
+            (vec![address.to_string()], true, "dry run"),
+        ] {
+            let (denied, log) = run_as(&test, &text, &grants, dry_run).await;
+            assert!(matches!(denied, Ok(101)), "{denied:?}");
+            assert!(
+                log.len() == 1 && log[0].contains(&address.to_string()) && log[0].contains(why),
+                "{log:?}"
+            );
+        }
+        let (granted, log) = run(&test, &text, &[address.to_string()]).await;
+        assert!(matches!(granted, Ok(1)) && log.is_empty(), "{granted:?}");
+        let (_, peer) = listener.accept().await.unwrap();
         assert!(peer.ip().is_loopback());
+        // Nobody else came.
         assert!(
             tokio::time::timeout(LENGTH, listener.accept())
                 .await
-                .is_err(),
-            "denied: {denied:?}, granted: {granted:?}"
+                .is_err()
         );
+    }
+
+    #[test]
+    fn only_a_permitted_target_counts_as_one() {
+        let test = inner();
+        let sockets = |dry_run| Sockets {
+            grants: Arc::new(NetGrants::new(&["127.0.0.1:80".into()], None)),
+            egress: test.inner.shared.egress(),
+            dry_run,
+            used: AtomicBool::new(false),
+            denials: Mutex::default(),
+        };
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let (wet, dry) = (sockets(false), sockets(true));
+        for usage in [SocketAddrUse::TcpBind, SocketAddrUse::UdpBind] {
+            assert!(wet.permits(at("0.0.0.0:0"), usage));
+            assert!(!wet.permits(at("0.0.0.0:80"), usage));
+        }
+        assert!(!wet.permits(at("127.0.0.1:80"), SocketAddrUse::TcpListen));
+        assert!(!wet.permits(at("127.0.0.1:81"), SocketAddrUse::TcpConnect));
+        assert!(!wet.permits(at("127.0.0.1:80"), SocketAddrUse::UdpSend));
+        assert!(!dry.permits(at("127.0.0.1:80"), SocketAddrUse::TcpConnect));
+        assert!(!wet.used.load(Ordering::Relaxed) && !dry.used.load(Ordering::Relaxed));
+        assert_eq!(wet.denials.lock().len(), 2);
+        assert!(wet.permits(at("127.0.0.1:80"), SocketAddrUse::TcpConnect));
+        assert!(wet.used.load(Ordering::Relaxed));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ type Answer = (http::Response<WasiBody>, Io);
 /// What requests of a run leave behind.
 #[derive(Default)]
 struct Traces {
-    used: AtomicBool,
+    /// Requests that were not denied.
+    used: AtomicU32,
     denials: Mutex<Vec<String>>,
     own_fault: Mutex<Option<String>>,
 }
@@ -68,7 +69,7 @@ impl LazyHttp {
     pub fn was_used(&self) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|http| http.traces.used.load(Ordering::Relaxed))
+            .is_some_and(|http| http.traces.used.load(Ordering::Relaxed) > 0)
     }
 
     /// What was denied, for the run's log.
@@ -156,6 +157,7 @@ impl Sender {
         options: RequestOptions,
     ) -> Result<Answer, Error> {
         let progress = Progress::new(Phase::Resolve);
+        self.traces.used.fetch_add(1, Ordering::Relaxed);
         let result = self.exchange(request, options, &progress).await;
         if let (Err(_), Some(fault)) = (&result, progress.fault()) {
             self.traces
@@ -165,6 +167,7 @@ impl Sender {
         }
         result.map_err(|error| {
             if let NetError::Denied(what) = &error {
+                self.traces.used.fetch_sub(1, Ordering::Relaxed);
                 let mut denials = self.traces.denials.lock();
                 if denials.len() < MAX_DENIALS {
                     denials.push(what.clone());
@@ -202,7 +205,6 @@ impl Sender {
             )));
         }
         let (secure, host, port) = target(request.uri())?;
-        self.traces.used.store(true, Ordering::Relaxed);
         let until = Instant::now() + self.timeout;
         let connecting = async {
             let connected = self
@@ -342,8 +344,16 @@ impl Body for Timed {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Notes what a request of the run would where the engine's machine fails it.
+    pub fn own_fault(data: &mut RunData, what: &str) {
+        WasiHttpView::http(data);
+        if let Some(http) = &data.http.0 {
+            *http.traces.own_fault.lock() = Some(what.to_owned());
+        }
+    }
 
     #[test]
     fn targets_are_read_out_of_the_url() {

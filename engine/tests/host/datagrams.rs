@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bellwether::check::outcome::{FaultKind, State};
 use bellwether::config::spec::Spec;
-use bellwether::plugin::resolve::{Resolve, Resolving};
+use bellwether::plugin::resolve::{Resolve, ResolveError, Resolving};
 use bellwether::plugin::{Host, Settings};
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, MX, TXT};
@@ -450,7 +450,7 @@ struct Servers(Vec<SocketAddr>);
 
 impl Resolve for Servers {
     fn resolve<'a>(&'a self, _name: &'a str) -> Resolving<'a> {
-        Box::pin(async { Err("no names here".to_owned()) })
+        Box::pin(async { Err(ResolveError::Name("no names here".into())) })
     }
 
     fn servers(&self) -> Result<Vec<SocketAddr>, String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellwether::check::outcome::{FaultKind, PluginState, State, StateEntry};
-use bellwether::plugin::resolve::{Resolve, Resolving};
+use bellwether::plugin::resolve::{Resolve, ResolveError, Resolving};
 use serde_json::json;
 
 use crate::support::*;
@@ -271,6 +271,33 @@ async fn a_target_that_hangs_is_critical_on_a_starved_machine_too() {
         .report(&host)
         .await;
     assert_eq!(report.state, State::Critical, "{}", report.summary);
+}
+
+/// The engine's machine cannot ask.
+struct Speechless;
+
+impl Resolve for Speechless {
+    fn resolve<'a>(&'a self, _: &'a str) -> Resolving<'a> {
+        Box::pin(async { Err(ResolveError::Host("no files left".into())) })
+    }
+}
+
+#[tokio::test]
+async fn a_resolver_that_cannot_ask_is_a_fault() {
+    let host = host_with(|config| config.resolver = Some(Arc::new(Speechless)));
+    let http = install(&host, "http").await;
+    let fault = job(&http, json!({"url": "http://a.example/"}))
+        .net(&["a.example:*"])
+        .fault(&host)
+        .await;
+    assert_eq!(fault.kind, FaultKind::Engine, "{}", fault.text);
+    assert!(
+        fault
+            .text
+            .contains("a.example cannot be resolved: no files left"),
+        "{}",
+        fault.text
+    );
 }
 
 #[tokio::test]

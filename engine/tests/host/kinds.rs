@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::support::*;
 
-fn limits(ms: u64) -> RunLimits {
+pub fn limits(ms: u64) -> RunLimits {
     RunLimits {
         memory: 64 << 20,
         timeout: Duration::from_millis(ms),
@@ -47,7 +47,7 @@ pub fn action(plugin: &Digest, config: serde_json::Value) -> ActionJob {
     }
 }
 
-fn commands(list: &[(&str, &[&str])]) -> Settings {
+pub fn commands(list: &[(&str, &[&str])]) -> Settings {
     let commands = list
         .iter()
         .map(|(name, argv)| {
@@ -283,7 +283,7 @@ async fn actions_get_their_context_and_faults_are_told_apart() {
 }
 
 /// Lines as a source hands them over.
-fn batch<'a>(lines: impl IntoIterator<Item = &'a str>, received: Timestamp) -> LineBatch {
+pub fn batch<'a>(lines: impl IntoIterator<Item = &'a str>, received: Timestamp) -> LineBatch {
     let (mut text, mut ends) = (String::new(), Vec::new());
     for line in lines {
         if !ends.is_empty() {

@@ -13,7 +13,7 @@ use bellwether::check::outcome::{
 use bellwether::clock::{SystemClock, Timestamp};
 use bellwether::config::InputSpec;
 use bellwether::config::spec::GrantsSpec;
-use bellwether::plugin::resolve::{Resolve, Resolving};
+use bellwether::plugin::resolve::{Resolve, ResolveError, Resolving};
 use bellwether::plugin::{CompilerConfig, Host, HostConfig, Settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ impl Resolve for Names {
             self.0
                 .get(name)
                 .cloned()
-                .ok_or_else(|| "no such name".to_owned())
+                .ok_or_else(|| ResolveError::Name("no such name".into()))
         })
     }
 }

@@ -1464,7 +1464,10 @@ export interface components {
             state: {
                 [key: string]: components["schemas"]["CrashState"];
             };
-            /** @description The state was too large to be kept. */
+            /**
+             * @description The state was too large to be kept, or could have held a secret that is
+             *     not known now.
+             */
             without_state?: boolean;
         };
         /** @description A value of the plugin's state. */
