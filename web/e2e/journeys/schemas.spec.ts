@@ -49,14 +49,13 @@ test('every plugin that comes with the engine has a form that explains itself', 
         const properties = Object.entries(schema.properties ?? {});
         await page.getByLabel(field, { exact: true }).selectOption(plugin.name);
         const required = schema.required ?? [];
-        const last = properties.at(-1);
-        if (last) await expect(page.locator('form .field').filter({ hasText: label(last[0], last[1]) }).first()).toBeAttached();
+        // The form of the plugin before may still be there.
+        await expect.poll(async () => (await fields(page)).map((one) => one.name), `the fields of ${plugin.name}`).toEqual(expect.arrayContaining(properties.map(([key, property]) => label(key, property))));
         const found = await fields(page);
         for (const [key, property] of properties) {
           const title = label(key, property);
           const at = `${plugin.name}: ${key}`;
           const own = found.filter((one) => one.name === title);
-          expect.soft(own.length, `${at} has one field called ${title}`).toBeGreaterThan(0);
           if (!JSON_FIELDS.includes(key)) expect.soft(shape(property), at).not.toBe('json');
           expect.soft(own.some((one) => one.labelled), `${at} is labelled`).toBe(true);
           expect.soft(property.description, `${at} is described`).toBeTruthy();
@@ -68,7 +67,7 @@ test('every plugin that comes with the engine has a form that explains itself', 
         // A wrong value is told at once, and by the engine, at the field.
         await page.getByLabel('Name', { exact: true }).first().fill('odd');
         // Without a file the engine does not ask the parser.
-        if (kind === 'log-parser') await page.getByRole('textbox', { name: 'File', exact: true }).fill('/var/log/app.log');
+        if (kind === 'log-parser' && required.length) await page.getByRole('textbox', { name: 'File', exact: true }).fill('/var/log/app.log');
         const numbers = properties.filter(([, property]) => shape(property) === 'integer' || shape(property) === 'number');
         const [key, property] = numbers.find(([name]) => required.includes(name)) ?? numbers[0] ?? [];
         if (key && property) {
