@@ -125,7 +125,7 @@ export function makeSeries() {
 }
 
 export function makeAlerts() {
-  const base = { labels: {}, remedies: {}, escalated: false, fired_at: null, ended_at: null };
+  const base = { labels: {}, remedies: {}, suppressed_by: [], escalated: false, fired_at: null, ended_at: null };
   return [
     { ...base, id: 41, source: { kind: 'rule', name: 'homepage-down' }, check: 'homepage', node: 'web-2', phase: 'firing', severity: 'critical', labels: { team: 'shop' }, summary: 'http://192.0.2.12:8081/health: no answer within 5 s (timed out in connect)', pending_at: now() - 4 * MIN, fired_at: now() - 3.5 * MIN, remedies: { 'restart-web': { runs: 1, done: false, last: 'ran once, the check still fails; runs again in 2 min' } } },
     { ...base, id: 42, source: { kind: 'fault', check: 'orders-queue' }, check: 'orders-queue', node: 'db-1', phase: 'firing', severity: 'warning', summary: 'the plugin asked for queue-eu.example.org:443, which is not granted', pending_at: now() - 12 * MIN, fired_at: now() - 11 * MIN },
@@ -154,7 +154,7 @@ export function makeMany(db) {
     }),
   );
   const bad = series.filter((s) => s.state === 'critical');
-  const alerts = bad.map((s, i) => ({ labels: {}, remedies: {}, escalated: i % 9 === 0, fired_at: now() - (2 + i) * MIN, ended_at: null, id: 100 + i, source: { kind: 'rule', name: i % 2 ? 'homepage-down' : LONG }, check: s.check, node: s.node, phase: 'firing', severity: i % 3 ? 'critical' : 'warning', summary: text, pending_at: now() - (3 + i) * MIN }));
+  const alerts = bad.map((s, i) => ({ labels: {}, remedies: {}, suppressed_by: i % 5 === 2 ? ['switch-3'] : [], escalated: i % 9 === 0, fired_at: now() - (2 + i) * MIN, ended_at: null, id: 100 + i, source: { kind: 'rule', name: i % 2 ? 'homepage-down' : LONG }, check: s.check, node: s.node, phase: 'firing', severity: i % 3 ? 'critical' : 'warning', summary: text, pending_at: now() - (3 + i) * MIN }));
   const objects = { ...db.objects, nodes, rules: [...db.objects.rules, item({ name: LONG, when: `check == "${LONG}" && (${Array.from({ length: 12 }, (_, i) => `labels.role == "role-${i}"`).join(' || ')})`, severity: 'info', notify: Array.from({ length: 9 }, (_, i) => `team-number-${i}`) })] };
   return { objects, series, alerts: [...alerts, ...db.alerts] };
 }

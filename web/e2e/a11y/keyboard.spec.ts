@@ -114,6 +114,6 @@ test('an engine that fails says so, and what was shown stays', async ({ page }) 
   await expect(page.getByRole('list', { name: 'Open alerts' })).toBeVisible();
   failing = true;
   await page.getByText('Cancelled').click();
-  await expect(page.getByRole('alert')).toContainText('the store does not answer');
+  await expect(page.getByRole('alert')).toContainText('The store does not answer');
   await expect(page.getByRole('list', { name: 'Open alerts' })).toBeVisible();
 });

@@ -1,6 +1,6 @@
 import { expect, test } from '@playwright/test';
 import { groupBy, labelKeys, tree, type NodeItem } from '../../src/lib/nodes';
-import { example, label, range, sentence, wrong, type Schema } from '../../src/lib/schema';
+import { example, label, one, range, sentence, wrong, type Schema } from '../../src/lib/schema';
 import { thresholds } from '../../src/lib/thresholds';
 
 test('keys become labels with their units', () => {
@@ -12,7 +12,7 @@ test('keys become labels with their units', () => {
     ['warn_age_s', number, 'Warning: age (s)'],
     ['critical_loss', number, 'Critical: loss'],
     ['cert_warn_days', number, 'Certificate warning (days)'],
-    ['min_bytes', { type: 'integer' }, 'Least (bytes)'],
+    ['min_bytes', { type: 'integer' }, 'Minimum (bytes)'],
     ['time_format', { type: 'string' }, 'Time format'],
     ['warn_ms', { type: 'number', title: 'Warn when slower (ms)' }, 'Warn when slower (ms)'],
   ];
@@ -23,7 +23,9 @@ test('help begins like a sentence, unless it begins with a value', () => {
   expect(sentence('slower is a warning')).toBe('Slower is a warning');
   expect(sentence('false: it must not be there')).toBe('false: it must not be there');
   expect(sentence('none; starttls: must be offered')).toBe('none; starttls: must be offered');
+  expect(sentence('false accepts any certificate')).toBe('false accepts any certificate');
   expect(sentence(undefined)).toBe('');
+  expect(['Steps', 'Processes', 'JSON', 'JSON expectations'].map(one)).toEqual(['Step', 'Process', 'JSON', 'JSON expectation']);
 });
 
 test('examples and bounds are told', () => {

@@ -39,8 +39,9 @@ test('every plugin that comes with the engine has a form that explains itself', 
   expect(names.length).toBeGreaterThan(20);
   const plugins: Detail[] = await Promise.all(names.map((name) => get(`/api/v1/plugins/${name}`)));
 
+  // A form that was filled asks before it is left.
+  page.on('dialog', (dialog) => void dialog.accept());
   for (const [kind, { list, word, field }] of Object.entries(FORMS)) {
-    page.once('dialog', (dialog) => void dialog.accept());
     await add(page, list, word);
     for (const plugin of plugins.filter((one) => one.kind === kind))
       await test.step(`${kind} ${plugin.name}`, async () => {
@@ -48,14 +49,13 @@ test('every plugin that comes with the engine has a form that explains itself', 
         const properties = Object.entries(schema.properties ?? {});
         await page.getByLabel(field, { exact: true }).selectOption(plugin.name);
         const required = schema.required ?? [];
-        const last = properties.at(-1);
-        if (last) await expect(page.locator('form .field').filter({ hasText: label(last[0], last[1]) }).first()).toBeAttached();
+        // The form of the plugin before may still be there.
+        await expect.poll(async () => (await fields(page)).map((one) => one.name), `the fields of ${plugin.name}`).toEqual(expect.arrayContaining(properties.map(([key, property]) => label(key, property))));
         const found = await fields(page);
         for (const [key, property] of properties) {
           const title = label(key, property);
           const at = `${plugin.name}: ${key}`;
           const own = found.filter((one) => one.name === title);
-          expect.soft(own.length, `${at} has one field called ${title}`).toBeGreaterThan(0);
           if (!JSON_FIELDS.includes(key)) expect.soft(shape(property), at).not.toBe('json');
           expect.soft(own.some((one) => one.labelled), `${at} is labelled`).toBe(true);
           expect.soft(property.description, `${at} is described`).toBeTruthy();
@@ -66,24 +66,26 @@ test('every plugin that comes with the engine has a form that explains itself', 
 
         // A wrong value is told at once, and by the engine, at the field.
         await page.getByLabel('Name', { exact: true }).first().fill('odd');
+        // Without a file the engine does not ask the parser.
+        if (kind === 'log-parser' && required.length) await page.getByRole('textbox', { name: 'File', exact: true }).fill('/var/log/app.log');
         const numbers = properties.filter(([, property]) => shape(property) === 'integer' || shape(property) === 'number');
         const [key, property] = numbers.find(([name]) => required.includes(name)) ?? numbers[0] ?? [];
         if (key && property) {
           for (const more of await page.locator('form details.more:not([open]) > summary').all()) await more.click();
-          const input = page.getByLabel(label(key, property), { exact: true });
-          await input.fill('many');
+          const input = page.getByRole('textbox', { name: label(key, property), exact: true });
+          await input.fill('many', { timeout: 15_000 });
           await input.blur();
           await expect(input).toHaveAccessibleDescription(/expected a (whole )?number.*, found "many"/);
         }
         await page.getByRole('button', { name: `Add ${word}` }).click();
-        if (key && property) await expect(page.getByLabel(label(key, property), { exact: true })).toHaveAttribute('aria-invalid', 'true');
+        if (key && property) await expect(page.getByRole('textbox', { name: label(key, property), exact: true })).toHaveAttribute('aria-invalid', 'true');
         for (const name of required) {
           const asked = schema.properties?.[name];
           if (!asked || name === key) continue;
           const box = page.locator('form .field').filter({ has: page.locator('label, legend').filter({ hasText: label(name, asked) }) }).first();
           await expect.soft(box.locator('.error'), `${plugin.name}: ${name} is missed at its field`).toContainText('expected');
         }
-        if (key && property) await page.getByLabel(label(key, property), { exact: true }).fill('');
+        if (key && property) await page.getByRole('textbox', { name: label(key, property), exact: true }).fill('');
       });
   }
 });

@@ -54,6 +54,11 @@ export class FormState {
     this.top = [];
   }
 
+  /** Drops what was said of a field, and of everything below it. */
+  forget(path: string) {
+    for (const at of Object.keys(this.errors)) if (at === path || at.startsWith(`${path}.`) || at.startsWith(`${path}[`)) delete this.errors[at];
+  }
+
   place(fields: FieldError[], message?: string) {
     this.clear();
     for (const field of fields) {

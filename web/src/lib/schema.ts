@@ -76,7 +76,7 @@ export function readSchema(schema: JsonObject | string | undefined | null): Sche
 }
 
 const WORDS: Record<string, string> = {
-  json: 'JSON', tls: 'TLS', url: 'URL', http: 'HTTP', dns: 'DNS', id: 'ID', cpu: 'CPU', rcode: 'response code', cert: 'certificate', warn: 'warning', min: 'least', max: 'most',
+  json: 'JSON', tls: 'TLS', url: 'URL', http: 'HTTP', dns: 'DNS', id: 'ID', cpu: 'CPU', rcode: 'response code', cert: 'certificate', warn: 'warning', min: 'minimum', max: 'maximum',
   gt: 'greater than', ge: 'at least', lt: 'less than', le: 'at most',
 };
 /** Units as the ends of keys name them. */
@@ -96,9 +96,12 @@ export function label(name: string, schema: Schema): string {
 
 /** A sentence of a description. What it says of a value ("true: …", "none; …") keeps its case. */
 export function sentence(text: string | undefined): string {
-  if (!text || /^\S+[:;] /.test(text)) return text ?? '';
+  if (!text || /^(\S+[:;]|true|false) /.test(text)) return text ?? '';
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
+
+/** One of what a list's label names: `Steps` as `Step`. */
+export const one = (text: string) => text.replace(/(ss)es$|([^s])s$/, '$1$2');
 
 const kindOf = (schema: Schema): string[] => [schema.type ?? (schema.anyOf ?? schema.oneOf)?.map((o) => o.type ?? [])].flat(2).filter((t): t is string => typeof t === 'string');
 const isNumber = (schema: Schema) => kindOf(schema).some((type) => type === 'number' || type === 'integer');
