@@ -57,6 +57,7 @@ test_postgresql() {
     as_user postgres tee "$dir/data/pg_hba.conf" >/dev/null <<'CONF'
 host all locked,scram 127.0.0.1/32 scram-sha-256
 host all md5 127.0.0.1/32 md5
+host replication all 127.0.0.1/32 trust
 hostssl all clear 127.0.0.1/32 password
 host all stranger 127.0.0.1/32 reject
 host all all 127.0.0.1/32 trust
@@ -107,7 +108,7 @@ test_standby() {
     free_port port
     mkdir -p "$dir"
     [[ $(id -u) -ne 0 ]] || chown postgres "$dir"
-    as_user postgres "$POSTGRES_BIN/pg_basebackup" -D "$dir/data" -R -X stream -c fast -h 127.0.0.1 -p "$1" -U bellwether
+    as_user postgres env PGSSLMODE=disable "$POSTGRES_BIN/pg_basebackup" -D "$dir/data" -R -X stream -c fast -h 127.0.0.1 -p "$1" -U bellwether
     settings=(-c listen_addresses=127.0.0.1 -c ssl=off -c wal_retrieve_retry_interval=100ms)
     # shellcheck disable=SC2046
     start standby setpriv $([[ $(id -u) -ne 0 ]] || echo --reuid=postgres --regid=postgres --init-groups) \
