@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backtest;
 pub mod out;
 mod serve;
 mod signing;
@@ -197,6 +198,8 @@ enum RuleCommand {
         #[command(flatten)]
         server: Server,
     },
+    /// Say what a rule would have fired, over stored results
+    Backtest(Box<backtest::Arguments>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -295,6 +298,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             signature,
         }) => signing::verify(&file, &key, signature.as_deref()),
         Command::Rule(RuleCommand::Test { when, server }) => tools::rule_test(&server, &when).await,
+        Command::Rule(RuleCommand::Backtest(arguments)) => backtest::backtest(*arguments).await,
         Command::Plan { config } => tools::plan(&config).await,
         Command::Apply { server } => tools::apply(&server).await,
         Command::Export { server } => tools::export(&server).await,

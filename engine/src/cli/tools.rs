@@ -23,6 +23,7 @@ use crate::config::spec::{GrantsSpec, Spec};
 use crate::config::{self, Config, InputSpec};
 use crate::engine::registry::Registry;
 use crate::engine::{builtin_plugins, file_plugins, resolve};
+use crate::http::commands::RuleTestReport;
 use crate::plugin::{CompilerConfig, CrashRequest, Host, HostConfig, Kind, Settings};
 use crate::store::Store;
 
@@ -355,14 +356,16 @@ pub async fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `rule test`.
+/// `rule test`. A wrong expression is an exit code of 1.
 pub async fn rule_test(server: &Server, when: &str) -> anyhow::Result<ExitCode> {
     let body = serde_json::json!({ "when": when }).to_string();
-    say!(
-        "{}",
-        request(server, "POST", "/api/v1/rules/test", body).await?
-    );
-    Ok(ExitCode::SUCCESS)
+    let answer = request(server, "POST", "/api/v1/rules/test", body).await?;
+    say!("{answer}");
+    let report: RuleTestReport = serde_json::from_str(&answer).context("the engine's answer")?;
+    Ok(match report.ok {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// `apply`.
@@ -384,7 +387,7 @@ pub async fn export(server: &Server) -> anyhow::Result<ExitCode> {
 }
 
 /// Asks a running engine, over plain HTTP on a trusted path (loopback).
-async fn request(
+pub(super) async fn request(
     server: &Server,
     method: &str,
     path: &str,

@@ -3,6 +3,7 @@
 
 mod commands;
 mod crash;
+mod heartbeat;
 mod hostile;
 mod lifecycle;
 mod mail_server;

@@ -4,6 +4,7 @@
 mod lifecycle;
 mod objects;
 mod plugins;
+mod reports;
 
 use std::sync::Arc;
 
@@ -97,6 +98,22 @@ impl Core {
             } => {
                 let _ = reply.send(self.remove_plugin(plugin, digest, actor).await);
             }
+            Command::Report {
+                series,
+                entries,
+                reply,
+            } => {
+                let _ = reply.send(self.report(series, entries).await);
+            }
+            Command::ReportKey {
+                check,
+                node,
+                key,
+                actor,
+                reply,
+            } => {
+                let _ = reply.send(self.set_report_key(check, node, key, actor).await);
+            }
             Command::ReleasePlugin {
                 plugin,
                 digest,
@@ -134,6 +151,9 @@ impl Core {
                     .test_rule(&when, check.as_deref(), node.as_deref())
                     .await;
                 let _ = reply.send(report);
+            }
+            Command::Backtest { ask, reply } => {
+                let _ = reply.send(self.backtest(&ask).await);
             }
             Command::RetryDelivery {
                 outbox,
