@@ -3,7 +3,7 @@
 # engine against an HTTP service on loopback, log parsers and WASI commands on
 # their own. Every language must say what Rust's template says.
 #
-#   ./test-guests.sh             all of them
+#   ./test-guests.sh             all of them, and ./test-convention.sh
 #   ./test-guests.sh c python    only these (Rust is built as well, to compare)
 #
 # The engine is $BELLWETHER_BIN, or target/release/bellwether. Toolchains come
@@ -93,6 +93,23 @@ for language in "${languages[@]}"; do
     fi
     rows+=("$language|$((took / 10)).$((took % 10))|$sizes|$result")
 done
+
+# Programs that were written for another engine.
+if [[ $# -eq 0 ]]; then
+    say "convention"
+    start=$(date +%s%N)
+    output=$(./test-convention.sh) || true
+    counts=$(tail -n 1 <<<"$output")
+    result='the test itself failed'
+    if [[ $counts =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+        passed=$((passed + BASH_REMATCH[1])) failed=$((failed + BASH_REMATCH[2])) result=$counts
+    else
+        failed=$((failed + 1))
+    fi
+    grep -A 8 '^WRONG' <<<"$output" || true
+    took=$((($(date +%s%N) - start) / 100000000))
+    rows+=("convention|$((took / 10)).$((took % 10))||$result")
+fi
 
 table() { awk -F '|' '{ printf "%-15s %8s  %-46s %s\n", $1, $2, $3, $4 }'; }
 {

@@ -180,6 +180,8 @@ wrong_servers() {
 }
 
 readonly LOGIN_PLUGINS=(redis postgresql mysql smtp mail-access mqtt snmp)
+in_engine() { "$PYTHON" test-servers/engine.py "$engine_url" "$token" "$@"; }
+
 # An engine with two secrets, and with the plugins of dist, which may read them.
 start_engine() {
     local port plugin dir=$work/engine
@@ -198,7 +200,7 @@ start_engine() {
     } >"$dir/engine.yaml"
     token=$("$BIN" token create --data-dir "$dir/data" --role operator)
     start engine "$BIN" serve --config "$dir/engine.yaml" --data-dir "$dir/data" --listen "127.0.0.1:$port"
-    in_engine() { "$PYTHON" test-servers/engine.py "http://127.0.0.1:$port" "$token" "$@"; }
+    engine_url=http://127.0.0.1:$port
     # The first start compiles all plugins.
     in_engine await || { tail -20 "$work/engine.log" >&2; die "the engine does not start"; }
 }

@@ -57,6 +57,7 @@ test_postgresql() {
     as_user postgres tee "$dir/data/pg_hba.conf" >/dev/null <<'CONF'
 host all locked,scram 127.0.0.1/32 scram-sha-256
 host all md5 127.0.0.1/32 md5
+host replication all 127.0.0.1/32 trust
 hostssl all clear 127.0.0.1/32 password
 host all stranger 127.0.0.1/32 reject
 host all all 127.0.0.1/32 trust
@@ -107,7 +108,7 @@ test_standby() {
     free_port port
     mkdir -p "$dir"
     [[ $(id -u) -ne 0 ]] || chown postgres "$dir"
-    as_user postgres "$POSTGRES_BIN/pg_basebackup" -D "$dir/data" -R -X stream -c fast -h 127.0.0.1 -p "$1" -U bellwether
+    as_user postgres env PGSSLMODE=disable "$POSTGRES_BIN/pg_basebackup" -D "$dir/data" -R -X stream -c fast -h 127.0.0.1 -p "$1" -U bellwether
     settings=(-c listen_addresses=127.0.0.1 -c ssl=off -c wal_retrieve_retry_interval=100ms)
     # shellcheck disable=SC2046
     start standby setpriv $([[ $(id -u) -ne 0 ]] || echo --reuid=postgres --regid=postgres --init-groups) \
@@ -132,25 +133,61 @@ test_standby() {
     stop standby
 }
 
-test_mysql() {
-    local port dir=$work/mysql user=mysql
-    free_port port
+# start_mysql NAME PORT SERVER-ID: a server whose first statements are those of
+# $work/NAME.sql.
+start_mysql() {
+    local dir=$work/$1 user=mysql
     mkdir -p "$dir/data"
     [[ $(id -u) -eq 0 ]] || user=$(id -un)
-    cp "$work/cert.pem" "$work/key.pem" "$dir"
+    cp "$work/cert.pem" "$work/key.pem" "$work/$1.sql" "$dir"
     [[ $(id -u) -ne 0 ]] || chown -R mysql "$dir"
     mariadb-install-db --no-defaults --user="$user" --datadir="$dir/data" --skip-test-db --auth-root-authentication-method=normal \
         >"$work/install-db.log" 2>&1
-    cat >"$dir/init.sql" <<SQL
+    start "$1" mariadbd --no-defaults --user="$user" --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" \
+        --port="$2" --bind-address=127.0.0.1 --skip-name-resolve --init-file="$dir/$1.sql" \
+        --server-id="$3" --log-bin="$dir/data/log" --slave-net-timeout=4 \
+        --ssl-cert="$dir/cert.pem" --ssl-key="$dir/key.pem" --ssl-ca="$work/ca.pem"
+    await "$1" "$2"
+}
+
+# test_mysql_replica PORT: a replica of that server.
+test_mysql_replica() {
+    local port config
+    free_port port
+    cat >"$work/mysql-replica.sql" <<SQL
+SET sql_log_bin = 0;
+CREATE USER IF NOT EXISTS 'native'@'127.0.0.1' IDENTIFIED BY '$secret';
+GRANT SLAVE MONITOR ON *.* TO 'native'@'127.0.0.1';
+CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=$1, MASTER_USER='copy', MASTER_PASSWORD='$secret', MASTER_CONNECT_RETRY=1, MASTER_USE_GTID=slave_pos;
+START SLAVE;
+SQL
+    start_mysql mysql-replica "$port" 2
+    config="{\"port\":$port,\"user\":\"native\",\"password_secret\":\"good\",\"lag_critical_s\":60}"
+    for _ in {1..100}; do
+        mariadb --no-defaults -h 127.0.0.1 -P "$port" -u root -e 'SHOW SLAVE STATUS\G' 2>/dev/null | grep -q 'Seconds_Behind_Master: 0' && break
+        sleep 0.1
+    done
+    expect_login mysql OK ' ready, ' replication_lag_s=0 "$config"
+    mariadb --no-defaults -h 127.0.0.1 -P "$port" -u root -e 'STOP SLAVE SQL_THREAD'
+    expect_login mysql CRITICAL 'the replica no longer replays' - "$config"
+    mariadb --no-defaults -h 127.0.0.1 -P "$port" -u root -e 'STOP SLAVE'
+    expect_login mysql CRITICAL 'the replica no longer receives' - "$config"
+    stop mysql-replica
+}
+
+test_mysql() {
+    local port
+    free_port port
+    cat >"$work/mysql.sql" <<SQL
+SET sql_log_bin = 0;
 CREATE USER IF NOT EXISTS 'bellwether'@'127.0.0.1';
 CREATE USER IF NOT EXISTS 'native'@'127.0.0.1' IDENTIFIED BY '$secret';
 GRANT SLAVE MONITOR ON *.* TO 'native'@'127.0.0.1';
 CREATE USER IF NOT EXISTS 'weak'@'127.0.0.1' IDENTIFIED BY '$secret';
+CREATE USER IF NOT EXISTS 'copy'@'127.0.0.1' IDENTIFIED BY '$secret';
+GRANT REPLICATION SLAVE ON *.* TO 'copy'@'127.0.0.1';
 SQL
-    start mysql mariadbd --no-defaults --user="$user" --datadir="$dir/data" --socket="$dir/socket" --pid-file="$dir/pid" \
-        --port="$port" --bind-address=127.0.0.1 --skip-name-resolve --init-file="$dir/init.sql" \
-        --ssl-cert="$dir/cert.pem" --ssl-key="$dir/key.pem" --ssl-ca="$work/ca.pem"
-    await mysql "$port"
+    start_mysql mysql "$port" 1
     expect mysql OK 'MariaDB' ready=1 "{\"port\":$port}"
     expect mysql OK ' ready, ' threads "{\"port\":$port,\"threads_critical\":100}"
     expect mysql OK ' ready, ' cert_days "{\"port\":$port,\"tls\":\"require\",\"server_name\":\"localhost\"}"
@@ -170,6 +207,7 @@ SQL
     expect_login mysql CRITICAL 'expected a replica' - "{\"port\":$port,$good,\"replica\":true}"
     expect_login mysql UNKNOWN "the replica's state is not readable" - "{\"port\":$port,\"user\":\"weak\",\"password_secret\":\"good\",\"replica\":true}"
     expect mysql CRITICAL 'expected version "9."' - "{\"port\":$port,\"expect_version\":\"9.\"}"
+    test_mysql_replica "$port"
     stop mysql
     expect mysql CRITICAL 'connection refused' - "{\"port\":$port}"
     wrong_servers mysql

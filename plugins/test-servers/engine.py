@@ -42,6 +42,6 @@ print(f"{state} - {report['summary']}")
 if report["details"]:
     print(report["details"])
 for metric in report["metrics"]:
-    print(f"  {metric['name']} = {metric['value']:g}")
+    print(f"  {metric['name']} = {metric['value']:.15g}")
 for line in report["log"]:
     print(f"  log {line['level']}: {line['message']}")

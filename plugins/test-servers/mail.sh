@@ -45,9 +45,16 @@ CONF
 
 start_dovecot() {
     local dir=$work/dovecot
-    mkdir -p "$dir"
+    local user
+    mkdir -p "$dir/mail"
+    user=$(id -un)
+    if [[ $(id -u) -eq 0 ]]; then
+        user=nobody
+        chown nobody "$dir/mail"
+    fi
     cat >"$dir/dovecot.conf" <<CONF
 protocols = imap pop3
+auth_failure_delay = 0
 base_dir = $dir/run
 log_path = $dir/log
 ssl = yes
@@ -60,7 +67,7 @@ passdb {
 }
 userdb {
   driver = static
-  args = uid=nobody gid=nogroup home=$dir
+  args = uid=$user gid=nogroup home=$dir/mail
 }
 service imap-login {
   chroot =
