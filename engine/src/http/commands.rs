@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
 use super::error::{Error, FieldError};
+use super::shadow::{ShadowView, ShadowWanted};
 use crate::auth::Role;
 use crate::check::outcome::{Digest, Fault, Metric, RunLogLine, State};
 use crate::config::spec::{GrantsSpec, JsonObject};
@@ -257,6 +258,32 @@ pub enum Command {
         digest: Digest,
         actor: Actor,
         reply: Reply<Applied>,
+    },
+    /// Pull a plugin from a registry and store it, as [`Command::Install`].
+    Pull {
+        upload: String,
+        name: Option<String>,
+        reference: String,
+        signature: Option<String>,
+        actor: Actor,
+    },
+    /// Run a version beside the one in use.
+    StartShadow {
+        plugin: String,
+        wanted: ShadowWanted,
+        actor: Actor,
+        reply: Reply<()>,
+    },
+    /// End that.
+    EndShadow {
+        plugin: String,
+        actor: Actor,
+        reply: Reply<()>,
+    },
+    /// How the two compare.
+    Shadow {
+        plugin: String,
+        reply: Reply<Option<Box<ShadowView>>>,
     },
     /// Let a version that is held back run again.
     ReleasePlugin {

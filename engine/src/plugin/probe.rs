@@ -14,6 +14,7 @@ use super::host::Inner;
 use super::kind::Kind;
 use super::log::{RunLog, clip};
 use super::manifest::{Manifest, is_metric_name};
+use super::replay::Replay;
 use super::run::{End, HOSTCALL_FUEL, RunSetup, bounded, classify, phase_name};
 use super::secrets::Redactor;
 use crate::check::outcome::{
@@ -75,8 +76,9 @@ pub(super) struct Ended {
 }
 
 impl Inner {
-    /// Runs a check to its end.
-    pub async fn run_probe(&self, job: Job) -> Outcome {
+    /// Runs a check to its end; `replay` stands in for the network, or records
+    /// it.
+    pub async fn run_probe(&self, job: Job, replay: Option<Replay>) -> Outcome {
         let started = self.shared.clock.now();
         let refused = |fault| Ended {
             verdict: Err(fault),
@@ -84,9 +86,9 @@ impl Inner {
             log: Vec::new(),
         };
         let ended = match self.program(&job.spec.plugin, Kind::Probe) {
-            Ok(Some(program)) => self.check_program(&program, &job, started).await,
+            Ok(Some(program)) => self.check_program(&program, &job, started, replay).await,
             Ok(None) => match self.plugin(&job.spec.plugin, Kind::Probe) {
-                Ok(loaded) => self.check(&loaded, &job, started.micros()).await,
+                Ok(loaded) => self.check(&loaded, &job, started.micros(), replay).await,
                 Err(fault) => refused(fault),
             },
             Err(fault) => refused(fault),
@@ -181,7 +183,7 @@ impl Inner {
         Ok(times)
     }
 
-    async fn check(&self, loaded: &Loaded, job: &Job, now: i64) -> Ended {
+    async fn check(&self, loaded: &Loaded, job: &Job, now: i64, replay: Option<Replay>) -> Ended {
         let spec = &*job.spec;
         let length = spec.limits.deadline();
         let mut store = self.store(RunSetup {
@@ -194,6 +196,7 @@ impl Inner {
             dry_run: false,
             fuel: HOSTCALL_FUEL,
         });
+        store.data_mut().replay = replay;
         let request = RequestArg {
             check: &spec.check,
             node: NodeArg::new(&spec.node),

@@ -1,12 +1,15 @@
 //! The whole engine: configuration in, checks, alerts, mails and repairs out,
 //! over real sockets and files.
 
+mod authoring;
 mod commands;
 mod crash;
 mod hostile;
 mod lifecycle;
 mod mail_server;
 mod outage;
+mod registry;
+mod shadow;
 mod story;
 mod support;
 mod time;
