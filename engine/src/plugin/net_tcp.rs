@@ -418,7 +418,7 @@ impl HostTcp for RunData {
                     .as_ref()
                     .map(Into::into),
             };
-            replay.keep_step(kept, Step::StartTls(step));
+            replay.keep_step(kept, Step::StartTls(Box::new(step)));
         }
         if result.is_ok() {
             *self.table.get_mut(&resource)? = upgraded;

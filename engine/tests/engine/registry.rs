@@ -182,7 +182,7 @@ async fn plugins_are_pulled_from_registries_that_the_file_lists() {
         &noop,
         &sha256(&noop),
     );
-    let large = vec![0; 300 << 10];
+    let large = vec![0; 5 << 19];
     registry.add("large", CONFIG, LAYER, &large, &sha256(&large));
     registry.add(
         "forged",
@@ -200,7 +200,7 @@ async fn plugins_are_pulled_from_registries_that_the_file_lists() {
     std::fs::write(&password, "hush\n").unwrap();
     let listed = |login: &str| {
         format!(
-            "engine: {{ max_plugin_size: 256KiB }}\nregistries: [{{ host: \"{address}\", plain_http: true{login} }}]\n"
+            "engine: {{ max_plugin_size: 2MiB }}\nregistries: [{{ host: \"{address}\", plain_http: true{login} }}]\n"
         )
     };
     let login = format!(
@@ -226,7 +226,7 @@ async fn plugins_are_pulled_from_registries_that_the_file_lists() {
         ("noop:2.0", "the registry has no"),
         ("noop:image", "expected a WebAssembly artifact"),
         ("noop:tar", "expected a layer of type application/wasm"),
-        ("noop:large", "the limit is 262144 (engine.max_plugin_size)"),
+        ("noop:large", "the limit is 2097152 (engine.max_plugin_size)"),
         ("noop:forged", "the registry gave something else"),
         (
             &*format!("noop@{}", sha256(b"another manifest")),

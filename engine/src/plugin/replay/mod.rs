@@ -8,6 +8,8 @@
 
 mod convert;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::VecDeque;

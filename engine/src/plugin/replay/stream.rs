@@ -64,6 +64,7 @@ impl Played {
         let next = self.steps.lock().pop_front();
         match next {
             Some(Step::StartTls(tls)) => {
+                let tls = *tls;
                 if let Some(error) = &tls.error {
                     return Err(error.into());
                 }

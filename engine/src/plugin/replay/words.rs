@@ -207,7 +207,7 @@ pub enum Step {
     /// The peer sends this.
     Receive(Bytes),
     /// TLS begins, or does not.
-    StartTls(StartTls),
+    StartTls(Box<StartTls>),
     /// Reading fails.
     Error(ErrorWord),
 }
