@@ -96,11 +96,17 @@ async fn exchange(
         let status = response.status();
         anyhow::Ok((status, response.into_body().collect().await?.to_bytes()))
     };
-    tokio::pin!(connection);
-    tokio::select! {
-        answer = answering => answer,
-        ended = &mut connection => bail!("the engine closed the connection: {ended:?}"),
-        () = tokio::time::sleep(ANSWER_WITHIN) => bail!("the engine did not answer in {} s", ANSWER_WITHIN.as_secs()),
+    tokio::pin!(answering, connection);
+    let late = tokio::time::sleep(ANSWER_WITHIN);
+    tokio::pin!(late);
+    let mut open = true;
+    loop {
+        tokio::select! {
+            answer = &mut answering => return answer.context("the engine closed the connection"),
+            // It may have answered before it closed, as where it refuses a body.
+            _ = &mut connection, if open => open = false,
+            () = &mut late => bail!("the engine did not answer in {} s", ANSWER_WITHIN.as_secs()),
+        }
     }
 }
 

@@ -131,7 +131,7 @@ async fn blob(
     let address = registry.address.get().unwrap();
     let to = match repository.as_str() {
         // The port is the same and the host is not.
-        "astray" => format!("http://localhost:{}/moved/{digest}", address.port()),
+        "astray" => format!("http://127.0.0.2:{}/moved/{digest}", address.port()),
         _ => format!("http://{address}/moved/{digest}"),
     };
     (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response()
@@ -226,7 +226,10 @@ async fn plugins_are_pulled_from_registries_that_the_file_lists() {
         ("noop:2.0", "the registry has no"),
         ("noop:image", "expected a WebAssembly artifact"),
         ("noop:tar", "expected a layer of type application/wasm"),
-        ("noop:large", "the limit is 2097152 (engine.max_plugin_size)"),
+        (
+            "noop:large",
+            "the limit is 2097152 (engine.max_plugin_size)",
+        ),
         ("noop:forged", "the registry gave something else"),
         (
             &*format!("noop@{}", sha256(b"another manifest")),

@@ -560,6 +560,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins/pull": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pull a plugin from a registry
+         * @description From one that the configuration file lists, and then as an upload: progress
+         *     comes as `upload` events and under the upload's id.
+         */
+        post: operations["pull_plugin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/plugins/uploads/{id}": {
         parameters: {
             query?: never;
@@ -683,6 +704,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins/{name}/shadow": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a shadow compares */
+        get: operations["get_shadow"];
+        put?: never;
+        /**
+         * Run another version beside the one in use
+         * @description From now on each scheduled run of a check that uses the plugin is followed by
+         *     a run of that version with the same request and grants. It is compared and
+         *     forgotten: nothing is recorded, alerted or repaired. Another shadow of the
+         *     plugin ends.
+         */
+        post: operations["start_shadow"];
+        /** End a shadow */
+        delete: operations["end_shadow"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/plugins/{name}/versions/{digest}": {
         parameters: {
             query?: never;
@@ -695,6 +741,23 @@ export interface paths {
         post?: never;
         /** Delete one version of a plugin */
         delete: operations["delete_plugin_version"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plugins/{name}/versions/{digest}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Compare a version with the one in use */
+        get: operations["diff_plugin_version"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1209,6 +1272,19 @@ export interface components {
             input?: components["schemas"]["InputSpec"] | null;
             /** @description True holds the schedule. */
             paused?: boolean;
+        };
+        /** @description A key of the configuration that is not what it was. */
+        ConfigChange: {
+            /** @description As in `limits.max`; `[]` stands for the items of a list. */
+            path: string;
+            /** @description Its JSON Schema in `from`; absent for a new key. */
+            before?: Record<string, never> | null;
+            /** @description Its JSON Schema in `to`; absent for a key that is gone. */
+            after?: Record<string, never> | null;
+            required_before: boolean;
+            required_after: boolean;
+            /** @description A configuration that was valid may be refused. */
+            may_break: boolean;
         };
         /** @description A mistake in a configuration. */
         ConfigProblem: {
@@ -2421,6 +2497,18 @@ export interface components {
             /** @description Everything wanted is granted. */
             granted: boolean;
         };
+        /** @description What to pull. */
+        Pull: {
+            /** @description `registry/repository:tag` or `registry/repository@sha256:…`. */
+            reference: string;
+            /** @description Name to give it; its own where absent. */
+            name?: string | null;
+            /**
+             * @description What `bellwether plugin sign` wrote; the annotation
+             *     `bellwether.signature` of the manifest where absent.
+             */
+            signature?: string | null;
+        };
         /**
          * @description Why a version is held back.
          * @enum {string}
@@ -2685,6 +2773,74 @@ export interface components {
         };
         /** @enum {string} */
         Severity: "info" | "warning" | "critical";
+        /** @description What a plugin's page shows of its shadow. */
+        ShadowPage: {
+            shadow?: components["schemas"]["ShadowView"] | null;
+        };
+        /** @description Two runs of the same slot. */
+        ShadowRun: {
+            /** Format: int64 */
+            at: number;
+            agrees: boolean;
+            current: components["schemas"]["ShadowSide"];
+            shadow: components["schemas"]["ShadowSide"];
+        };
+        /** @description The newest runs of a check on a node. */
+        ShadowSeries: {
+            check: string;
+            node: string;
+            /** Format: int64 */
+            agreements: number;
+            /** Format: int64 */
+            disagreements: number;
+            /** @description Newest first; bounded. */
+            runs: components["schemas"]["ShadowRun"][];
+        };
+        /** @description What one version made of it. */
+        ShadowSide: {
+            state?: components["schemas"]["State"] | null;
+            /** @description Cut where it is long. */
+            summary: string;
+            /** @description The first ones. */
+            metrics: components["schemas"]["Metric"][];
+            fault?: components["schemas"]["Fault"] | null;
+            /** Format: int64 */
+            duration_us: number;
+        };
+        /** @description A version of a plugin. */
+        ShadowVersion: {
+            digest: components["schemas"]["Digest"];
+            version: string;
+        };
+        /** @description How two versions compare since the shadow was started. */
+        ShadowView: {
+            /** @description The version in use. */
+            current: components["schemas"]["ShadowVersion"];
+            /** @description The version that runs beside it. */
+            shadow: components["schemas"]["ShadowVersion"];
+            /** Format: int64 */
+            since: number;
+            started_by: string;
+            /**
+             * Format: int64
+             * @description Runs whose state, or kind of fault, was the same.
+             */
+            agreements: number;
+            /** Format: int64 */
+            disagreements: number;
+            /**
+             * Format: int64
+             * @description Runs without a shadow, because others were in flight.
+             */
+            skipped: number;
+            /** @description Series with disagreements first, then by check and node; bounded. */
+            series: components["schemas"]["ShadowSeries"][];
+        };
+        /** @description The version to run beside the one in use: one of the two. */
+        ShadowWanted: {
+            digest?: components["schemas"]["Digest"] | null;
+            version?: string | null;
+        };
         /**
          * @description The judgement of a check.
          * @enum {string}
@@ -2962,6 +3118,19 @@ export interface components {
         };
         /** @enum {string} */
         VerifyStatus: "none" | "waiting" | "ok" | "failed";
+        /** @description From the version in use to another one. */
+        VersionDiff: {
+            from: components["schemas"]["ShadowVersion"];
+            to: components["schemas"]["ShadowVersion"];
+            added_capabilities: string[];
+            removed_capabilities: string[];
+            added_metrics: components["schemas"]["MetricView"][];
+            removed_metrics: components["schemas"]["MetricView"][];
+            /** @description Metrics of the same name and another unit, as they are in `to`. */
+            changed_metrics: components["schemas"]["MetricView"][];
+            /** @description Keys of the configuration, by path. */
+            config: components["schemas"]["ConfigChange"][];
+        };
         /** @description One version of a plugin. */
         VersionView: {
             digest: components["schemas"]["Digest"];
@@ -4027,6 +4196,29 @@ export interface operations {
             };
         };
     };
+    pull_plugin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Pull"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadAccepted"];
+                };
+            };
+        };
+    };
     get_upload: {
         parameters: {
             query?: never;
@@ -4207,6 +4399,69 @@ export interface operations {
             };
         };
     };
+    get_shadow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShadowPage"];
+                };
+            };
+        };
+    };
+    start_shadow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShadowWanted"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    end_shadow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     delete_plugin_version: {
         parameters: {
             query?: never;
@@ -4224,6 +4479,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    diff_plugin_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                digest: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionDiff"];
+                };
             };
         };
     };

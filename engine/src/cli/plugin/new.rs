@@ -490,7 +490,7 @@ mod tests {
             };
             let build = text("build.sh");
             assert!(build.contains("/common.sh\""), "{build}");
-            assert!(!build.contains("#:") && !build.contains(".."), "{build}");
+            assert!(!build.contains("#:") && !build.contains("/../"), "{build}");
             for other in ["probe", "log-parser", "command"] {
                 let makes = build.contains(&format!("dist/{other}.wasm"))
                     || build.contains(&format!("component {other} "));

@@ -154,6 +154,11 @@ pub async fn told(server: &Server, result: &UploadResult) -> anyhow::Result<()> 
         say!("  or on its page in the web UI: Plugins, {name}");
     }
     if let Some(old) = &result.replaces {
+        let version = if old.version == result.version {
+            format!("sha256:{}", result.digest.0)
+        } else {
+            result.version.clone()
+        };
         say!("version {} stays in use", old.version);
         for (word, capabilities) in [
             ("adds", &old.added_capabilities),
@@ -163,14 +168,8 @@ pub async fn told(server: &Server, result: &UploadResult) -> anyhow::Result<()> 
                 say!("  the new one {word}: {}", capabilities.join(", "));
             }
         }
-        say!(
-            "compare the two on their checks: bellwether plugin shadow start {name} {}",
-            result.version
-        );
-        say!(
-            "use the new one: bellwether plugin activate {name} {}",
-            result.version
-        );
+        say!("compare the two on their checks: bellwether plugin shadow start {name} {version}");
+        say!("use the new one: bellwether plugin activate {name} {version}");
     }
     Ok(())
 }

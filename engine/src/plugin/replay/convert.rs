@@ -309,6 +309,8 @@ impl HttpExchange {
             headers: request
                 .headers
                 .iter()
+                // It says which version of the plugin asked.
+                .filter(|header| !header.name.eq_ignore_ascii_case("user-agent"))
                 .map(|header| (header.name.clone(), header.value.clone()))
                 .collect(),
             secret_headers: secret_headers
