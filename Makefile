@@ -1,10 +1,10 @@
-# Bellwether: `make run` for the demo, `make test` for every test.
-.PHONY: run build plugins web test bench setup setup-test clean help
+# Bellwether: `make run` for the demo, `make test` for the tests.
+.PHONY: run build plugins web test test-guests test-servers bench setup setup-test clean help
 
 CARGO ?= cargo
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup:
 	@.ci/setup.sh
@@ -29,6 +29,12 @@ run: build ## Build everything and start the demo
 
 test: setup-test build ## Every test
 	.ci/test.sh
+
+test-guests: build ## The plugin templates of all languages, built and run
+	plugins/test-guests.sh
+
+test-servers: build ## The probes against real servers
+	plugins/test-servers.sh
 
 bench: build ## Figures, each with its baseline in the same run
 	$(CARGO) bench --profile release --bench host --bench store --bench rules --bench http --bench engine

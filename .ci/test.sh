@@ -2,45 +2,11 @@
 # Every test of the project; ends with one line of totals.
 #
 #   .ci/test.sh            all of it
-#   .ci/test.sh engine     only this part: format, lints, plugins, web, engine
+#   .ci/test.sh engine     only this part: format, lints, licences, plugins, web, engine
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-passed=0
-failed=0
-broken=()
-
-# Adds up the summaries of nextest, cargo test and Playwright: "PASSED FAILED".
-tally() {
-    sed -r 's/\x1b\[[0-9;]*m//g' | awk '
-        /^ *(Summary \[|test result:)/ || /^ +[0-9]+ (passed|failed|flaky)/ {
-            while (match($0, /[0-9]+ (passed|failed|flaky|timed out)/)) {
-                split(substr($0, RSTART, RLENGTH), word, " ")
-                n[word[2]] += word[1]
-                $0 = substr($0, RSTART + RLENGTH)
-            }
-        }
-        END { print n["passed"] + 0, n["failed"] + n["flaky"] + n["timed"] + 0 }'
-}
-
-# Runs a step, shows it, and counts its tests.
-step() { # NAME, COMMAND…
-    local name=$1 good bad status=0
-    shift
-    echo "== $name"
-    "$@" 2>&1 | tee "$log" || status=$?
-    read -r good bad < <(tally <"$log")
-    if [ "$status" != 0 ]; then
-        echo "== $name failed"
-        broken+=("$name")
-        # Something broke before a test could say so.
-        [ "$bad" != 0 ] || bad=1
-    fi
-    passed=$((passed + good))
-    failed=$((failed + bad))
-}
+. .ci/steps.sh
 
 rust_tests() {
     if cargo nextest --version >/dev/null 2>&1; then
@@ -63,6 +29,15 @@ fi
 if wanted lints && has clippy; then
     step "lints" cargo clippy --release --all-targets --no-deps -- -D warnings
 fi
+# Licences, sources and banned crates need no network; advisories do, and change
+# by themselves: `cargo deny check advisories`.
+licences() {
+    cargo deny --offline check --hide-inclusion-graph bans licenses sources &&
+        cargo deny --offline --manifest-path plugins/Cargo.toml --config deny.toml check --hide-inclusion-graph bans licenses sources
+}
+if wanted licences && { cargo deny --version >/dev/null 2>&1 || { echo "== no cargo deny here: left out (cargo install cargo-deny --locked)"; false; }; }; then
+    step "licences" licences
+fi
 if wanted plugins; then
     step "plugins" plugins/test.sh --no-fail-fast
 fi
@@ -74,8 +49,4 @@ if wanted web; then
     step "web: pages in Chromium" npm --prefix web run test:a11y
     step "web: the main job in Chromium" npm --prefix web run test:e2e
 fi
-
-echo
-[ ${#broken[@]} = 0 ] || printf 'failed: %s\n' "${broken[@]}"
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+totals

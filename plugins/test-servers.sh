@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 BIN=${BELLWETHER_BIN:-../target/release/bellwether}
 readonly BIN
-readonly PACKAGES=(openssl openssh-server redis-server redis-tools postgresql mariadb-server mosquitto dovecot-imapd dovecot-pop3d exim4-daemon-light python3 python3-websockets)
+readonly PACKAGES=(openssl openssh-server redis-server redis-tools postgresql mariadb-server mosquitto dovecot-imapd dovecot-pop3d exim4-daemon-light snmpd python3 python3-websockets python3-grpcio)
 export PATH=$PATH:/usr/sbin
 
 say() { printf 'test-servers: %s\n' "$*" >&2; }
@@ -99,9 +99,26 @@ failed=0
 # expect PLUGIN STATE TEXT METRIC CONFIG: one run; METRIC is a name, `name=value`
 # or - for none.
 expect() {
-    local plugin=$1 state=$2 text=$3 metric=$4 config=$5 output first
-    output=$("$BIN" plugin run "dist/$plugin.wasm" --address 127.0.0.1 --allow '127.0.0.1:*' --timeout "${TIMEOUT:-5s}" --config "$config" 2>&1) || true
+    local output
+    output=$("$BIN" plugin run "dist/$1.wasm" --address 127.0.0.1 --allow '127.0.0.1:*' --allow 'udp:127.0.0.1:*' --timeout "${TIMEOUT:-5s}" --config "$5" 2>&1) || true
+    judge "$output" "$@"
+}
+
+# expect_login: the same in a running engine, which has the secrets `good` and
+# `wrong`.
+expect_login() {
+    local output
+    output=$(in_engine run "$1" "${TIMEOUT:-5s}" "$5" 2>&1) || true
+    judge "$output" "$@"
+}
+
+# judge OUTPUT and what `expect` has.
+judge() {
+    local output=$1 plugin=$2 state=$3 text=$4 metric=$5 config=$6 first
     first=${output%%$'\n'*}
+    if [[ -n ${secret:-} && $output == *"$secret"* ]]; then
+        output="the password is shown: $output" first=
+    fi
     local wrong=''
     [[ $first == "$state - "* ]] || wrong="expected the state $state"
     [[ $first == *"$text"* ]] || wrong="${wrong:-expected \"$text\"}"
@@ -162,6 +179,30 @@ wrong_servers() {
     done
 }
 
+readonly LOGIN_PLUGINS=(redis postgresql mysql smtp mail-access mqtt snmp)
+# An engine with two secrets, and with the plugins of dist, which may read them.
+start_engine() {
+    local port plugin dir=$work/engine
+    free_port port
+    mkdir -p "$dir"
+    # Long enough that no answer holds it by chance.
+    secret=$(openssl rand -hex 12)
+    export GOOD_PASSWORD=$secret WRONG_PASSWORD=not-$secret
+    {
+        printf 'secrets:\n  good: { env: GOOD_PASSWORD }\n  wrong: { env: WRONG_PASSWORD }\n'
+        printf 'nodes:\n  - { name: local, address: 127.0.0.1 }\nplugins:\n'
+        for plugin in "${LOGIN_PLUGINS[@]}"; do
+            printf '  - { name: %s, path: %s, grants: { net: ["127.0.0.1:*", "udp:127.0.0.1:*"], read_secrets: [good, wrong], state: true } }\n' \
+                "$plugin" "$PWD/dist/$plugin.wasm"
+        done
+    } >"$dir/engine.yaml"
+    token=$("$BIN" token create --data-dir "$dir/data" --role operator)
+    start engine "$BIN" serve --config "$dir/engine.yaml" --data-dir "$dir/data" --listen "127.0.0.1:$port"
+    in_engine() { "$PYTHON" test-servers/engine.py "http://127.0.0.1:$port" "$token" "$@"; }
+    # The first start compiles all plugins.
+    in_engine await || { tail -20 "$work/engine.log" >&2; die "the engine does not start"; }
+}
+
 for file in test-servers/[a-z]*.sh; do
     # shellcheck source=/dev/null
     . "$file"
@@ -169,7 +210,8 @@ done
 
 certificates
 odd_servers
-for probe in tls-certificate smtp ssh mail-access redis postgresql mysql mqtt websocket prometheus http-scenario; do
+start_engine
+for probe in tls-certificate smtp ssh mail-access redis postgresql mysql mqtt websocket prometheus http-scenario snmp grpc-health; do
     if chosen "$probe"; then
         "test_${probe//-/_}"
     fi

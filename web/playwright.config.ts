@@ -28,5 +28,5 @@ export default defineConfig({
     { name: 'a11y', testMatch: /a11y\/.*\.spec\.ts/, use: { baseURL: `http://127.0.0.1:${MOCK}`, trace: 'off', contextOptions: { reducedMotion: 'reduce' } } },
     { name: 'e2e', testMatch: /journeys\/.*\.spec\.ts/, timeout: 180_000, use: { screenshot: 'only-on-failure' } },
   ],
-  webServer: journeys ? undefined : [mock('--open', MOCK), mock('--empty', MOCK + 1), mock('--setup', MOCK + 2)],
+  webServer: journeys ? undefined : [mock('--open', MOCK), mock('--empty', MOCK + 1), mock('--setup', MOCK + 2), mock('--open --many', MOCK + 3)],
 });

@@ -23,6 +23,19 @@ recipients:
   defer local_parts = later
          message = come back later
   deny message = no such user
+begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_set_id = \$auth2
+  server_condition = \${if and{{eq{\$auth2}{probe}}{eq{\$auth3}{$secret}}}}
+login:
+  driver = plaintext
+  public_name = LOGIN
+  server_prompts = Username:: : Password::
+  server_set_id = \$auth1
+  server_condition = \${if and{{eq{\$auth1}{probe}}{eq{\$auth2}{$secret}}}}
+  server_advertise_condition = \${if eq{\$sender_helo_name}{old.test}}
 CONF
     [[ $(id -u) -ne 0 ]] || chown -R Debian-exim: "$dir/spool" "$dir"
     [[ $(id -u) -ne 0 ]] || chown root: "$dir/exim.conf"
@@ -43,7 +56,7 @@ ssl_key = <$work/key.pem
 mail_location = maildir:$dir/mail/%u
 passdb {
   driver = static
-  args = nopassword=y
+  args = password=$secret
 }
 userdb {
   driver = static
@@ -91,6 +104,10 @@ test_smtp() {
     expect smtp CRITICAL 'does not offer X-NONE' - "{\"port\":$port,\"require\":[\"X-NONE\"]}"
     expect smtp CRITICAL 'TLS failed' - "{\"port\":$port,\"tls\":\"starttls\",\"server_name\":\"elsewhere.test\"}"
     expect smtp CRITICAL '' - "{\"port\":$port,\"tls\":\"implicit\"}"
+    local good='"user":"probe","password_secret":"good"' wrong='"user":"probe","password_secret":"wrong"'
+    expect_login smtp OK 'mail.test ready' latency_ms "{\"port\":$port,$good,\"rcpt_to\":\"postmaster@mail.test\"}"
+    expect_login smtp OK 'mail.test ready' cert_days "{\"port\":$port,$good,\"tls\":\"starttls\",\"server_name\":\"localhost\"}"
+    expect_login smtp CRITICAL 'refuses the login: 535' - "{\"port\":$implicit,$wrong,\"tls\":\"implicit\"}"
     expect tls-certificate OK 'localhost: 30' cert_days "{\"port\":$port,\"starttls\":\"smtp\"}"
     TIMEOUT=1s expect ssh CRITICAL 'expected an SSH identification (SSH-2.0-…), found "220 mail.test' - "{\"port\":$port}"
     TIMEOUT=1s expect mail-access CRITICAL 'expected an IMAP greeting (* OK), found "220 mail.test' - "{\"protocol\":\"imap\",\"port\":$port}"
@@ -112,6 +129,12 @@ test_mail_access() {
     expect mail-access CRITICAL 'does not offer X-NONE' - "{\"protocol\":\"imap\",\"port\":$imap,\"require\":[\"X-NONE\"]}"
     expect mail-access CRITICAL 'expected a POP3 greeting (+OK), found "* OK' - "{\"protocol\":\"pop3\",\"port\":$imap}"
     expect mail-access CRITICAL 'expected an IMAP greeting (* OK), found "+OK' - "{\"protocol\":\"imap\",\"port\":$pop3}"
+    local good='"user":"probe","password_secret":"good"' wrong='"user":"probe","password_secret":"wrong"' protocol port
+    for protocol in imap pop3; do
+        expect_login mail-access OK ', 0 messages' messages=0 "{\"protocol\":\"$protocol\",\"port\":${!protocol},$good}"
+        expect_login mail-access OK ', 0 messages' cert_days "{\"protocol\":\"$protocol\",\"port\":${!protocol},$good,\"tls\":\"starttls\",\"server_name\":\"localhost\"}"
+        expect_login mail-access CRITICAL 'refuses the login: ' - "{\"protocol\":\"$protocol\",\"port\":${!protocol},$wrong}"
+    done
     expect tls-certificate OK 'localhost: 30' cert_days "{\"port\":$imap,\"starttls\":\"imap\"}"
     expect tls-certificate OK 'localhost: 30' cert_days "{\"port\":$pop3,\"starttls\":\"pop3\"}"
     stop dovecot

@@ -54,12 +54,15 @@ test_mqtt() {
     local port closed_port tls dir=$work/mqtt
     free_port port; free_port closed_port; free_port tls
     mkdir -p "$dir"
+    mosquitto_passwd -c -b "$dir/passwords" probe "$secret" 2>/dev/null
+    chmod 644 "$dir/passwords"
     cat >"$dir/conf" <<CONF
 per_listener_settings true
 listener $port 127.0.0.1
 allow_anonymous true
 listener $closed_port 127.0.0.1
 allow_anonymous false
+password_file $dir/passwords
 listener $tls 127.0.0.1
 allow_anonymous true
 certfile $work/cert.pem
@@ -72,6 +75,10 @@ CONF
         expect mqtt OK "MQTT $version broker ready" accepted=1 "{\"port\":$port,\"version\":\"$version\"}"
         expect mqtt OK 'round trip in' round_trip_ms "{\"port\":$port,\"version\":\"$version\",\"round_trip_topic\":\"test/$version\"}"
         expect mqtt OK 'asks for a login' accepted=0 "{\"port\":$closed_port,\"version\":\"$version\"}"
+    done
+    for version in 3.1.1 5; do
+        expect_login mqtt OK 'round trip in' accepted=1 "{\"port\":$closed_port,\"version\":\"$version\",\"user\":\"probe\",\"password_secret\":\"good\",\"round_trip_topic\":\"test/$version\"}"
+        expect_login mqtt CRITICAL 'refuses the login' accepted=0 "{\"port\":$closed_port,\"version\":\"$version\",\"user\":\"probe\",\"password_secret\":\"wrong\"}"
     done
     expect mqtt UNKNOWN 'no round trip without a login' - "{\"port\":$closed_port,\"round_trip_topic\":\"test\"}"
     expect mqtt OK 'round trip in' cert_days "{\"port\":$tls,\"tls\":true,\"round_trip_topic\":\"test\"}"
@@ -136,4 +143,59 @@ test_http_scenario() {
     stop web
     expect http-scenario CRITICAL 'step 1 (login): connection refused' - "{\"steps\":[$login,$order]}"
     expect http-scenario CRITICAL 'step 1' - "{\"steps\":[{\"url\":\"http://127.0.0.1:$noise/\"}]}"
+}
+
+test_snmp() {
+    local port dir=$work/snmp
+    free_port port
+    mkdir -p "$dir"
+    cat >"$dir/conf" <<CONF
+agentaddress udp:127.0.0.1:$port
+rocommunity public 127.0.0.1
+rocommunity $secret 127.0.0.1
+sysName probed.test
+sysDescr a test
+CONF
+    start snmp env SNMP_PERSISTENT_DIR="$dir" snmpd -f -Lo -C -c "$dir/conf" -I -smux
+    local base="\"port\":$port" up='"oid":"1.3.6.1.2.1.1.3.0","name":"uptime"' name='"oid":".1.3.6.1.2.1.1.5.0","name":"system"'
+    # Nothing on UDP tells when it listens.
+    for _ in {1..100}; do
+        "$BIN" plugin run dist/snmp.wasm --allow 'udp:127.0.0.1:*' --timeout 1s --config "{$base,\"values\":[{$up}]}" >/dev/null 2>&1 && break
+    done
+    expect snmp OK 'system probed.test' uptime "{$base,\"values\":[{$name,\"equals\":\"probed.test\"},{$up,\"unit\":\"s\"}]}"
+    expect snmp OK 'system probed.test' latency_ms "{$base,\"version\":\"1\",\"values\":[{$name}]}"
+    expect snmp CRITICAL 'system is probed.test, expected other' - "{$base,\"values\":[{$name,\"equals\":\"other\"}]}"
+    expect snmp WARNING ', below 1000000' uptime "{$base,\"values\":[{$up,\"warn_below\":1000000}]}"
+    # ifInOctets of the loopback, a counter of 32 bits, and ifHCInOctets.
+    expect snmp OK 'the agent answers' uptime_s "{$base,\"values\":[{\"oid\":\"1.3.6.1.2.1.2.2.1.10.1\",\"name\":\"in32\",\"rate\":true},{\"oid\":\"1.3.6.1.2.1.31.1.1.1.6.1\",\"name\":\"in64\",\"rate\":true}]}"
+    expect snmp UNKNOWN 'gone: no such' - "{$base,\"values\":[{\"oid\":\"1.3.6.1.2.1.1.99.0\",\"name\":\"gone\"}]}"
+    expect snmp CRITICAL 'the agent refuses: noSuchName, status 2 (1.3.6.1.2.1.1.99.0)' - "{$base,\"version\":\"1\",\"values\":[{\"oid\":\"1.3.6.1.2.1.1.99.0\",\"name\":\"gone\"}]}"
+    expect_login snmp OK 'system probed.test' - "{$base,\"community_secret\":\"good\",\"values\":[{$name}]}"
+    TIMEOUT=1s expect_login snmp CRITICAL 'it does not know the community' - "{$base,\"community_secret\":\"wrong\",\"values\":[{$name}]}"
+    stop snmp
+    TIMEOUT=1s expect snmp CRITICAL '' - "{$base,\"values\":[{$up}]}"
+}
+
+test_grpc_health() {
+    local plain tls bare
+    free_port plain; free_port tls; free_port bare
+    start grpc "$PYTHON" test-servers/health.py "$plain" "$tls" "$bare" "$work/cert.pem" "$work/key.pem"
+    await grpc "$plain" "$tls" "$bare"
+    expect grpc-health OK 'the server is SERVING' serving=1 "{\"port\":$plain}"
+    expect grpc-health OK 'shop.Cart is SERVING' first_byte_ms "{\"port\":$plain,\"service\":\"shop.Cart\"}"
+    expect grpc-health OK 'the server is SERVING' cert_days "{\"port\":$tls,\"tls\":true,\"server_name\":\"localhost\"}"
+    expect grpc-health CRITICAL 'shop.Pay is NOT_SERVING' serving=0 "{\"port\":$plain,\"service\":\"shop.Pay\"}"
+    expect grpc-health CRITICAL 'shop.Gone is not known to the server: no such service, 100%' - "{\"port\":$plain,\"service\":\"shop.Gone\"}"
+    expect grpc-health UNKNOWN 'the server has no health service' - "{\"port\":$bare}"
+    TIMEOUT=1s expect grpc-health CRITICAL '' - "{\"port\":$plain,\"service\":\"shop.Slow\"}"
+    expect grpc-health CRITICAL 'TLS failed' - "{\"port\":$tls,\"tls\":true,\"server_name\":\"elsewhere.test\"}"
+    TIMEOUT=1s expect grpc-health CRITICAL '' - "{\"port\":$tls}"
+    stop grpc
+    local web
+    free_port web
+    start web "$PYTHON" test-servers/web.py "$web"
+    await web "$web"
+    TIMEOUT=1s expect grpc-health CRITICAL '' - "{\"port\":$web}"
+    stop web
+    wrong_servers grpc-health
 }

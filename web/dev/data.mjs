@@ -136,6 +136,29 @@ export function makeAlerts() {
   ];
 }
 
+/** A large site in the middle of an outage, with everything that is too long. */
+export function makeMany(db) {
+  const LONG = 'a-name-that-somebody-generated-from-the-inventory-with-data-centre-rack-and-serial-number-0123456789';
+  const roles = ['web', 'db', 'cache', 'queue', 'edge', 'storage'];
+  const switches = Array.from({ length: 10 }, (_, i) => item({ name: `switch-${i + 1}`, address: `198.51.100.${i + 1}`, labels: { role: 'switch', site: `site-${1 + (i % 4)}` }, ...(i ? { parents: ['switch-1'] } : {}) }, 'file'));
+  const hosts = Array.from({ length: 190 }, (_, i) => {
+    const role = roles[i % roles.length];
+    return item({ name: i === 12 ? LONG : `${role}-${i + 1}`, address: i === 12 ? `${LONG}.internal.example.org` : `10.0.${Math.floor(i / 100)}.${10 + (i % 100)}`, labels: { role, site: `site-${1 + (i % 4)}`, ...(i === 12 ? { [`${LONG.slice(0, 40)}`]: LONG } : {}) }, parents: i % 7 ? [`switch-${1 + (i % 10)}`] : [`switch-${1 + (i % 10)}`, 'switch-1'] });
+  });
+  const nodes = [...switches, ...hosts];
+  const text = 'expected 200, found 502 Bad Gateway: the proxy says that none of its 14 upstream servers answered within 30 s (first: 10.0.0.11:8080, connection refused; last: 10.0.0.24:8080, no route to host), and the body is <html><head><title>502 Bad Gateway</title></head><body>nginx</body></html> '.repeat(2).trim();
+  const series = nodes.flatMap((node, i) =>
+    ['ssh', 'homepage'].map((check, k) => {
+      const state = i % 10 === 2 && i > 10 ? 'critical' : i % 23 === 4 && k ? 'warning' : i % 41 === 7 && k ? 'unknown' : 'ok';
+      return { check, node: node.spec.name, state, last_state: state, since: now() - (3 + noise(i) * 90) * MIN, soft: false, attempt: state === 'ok' ? 0 : 3, stale: i === 30, fault: i === 30 ? { kind: 'trap', text: 'the plugin crashed: ' + 'x'.repeat(400) } : null, last: { ts: now() - noise(i + 3) * 9 * S, duration_us: 40_000, summary: state === 'ok' ? OK[check] : text }, paused: false };
+    }),
+  );
+  const bad = series.filter((s) => s.state === 'critical');
+  const alerts = bad.map((s, i) => ({ labels: {}, remedies: {}, escalated: i % 9 === 0, fired_at: now() - (2 + i) * MIN, ended_at: null, id: 100 + i, source: { kind: 'rule', name: i % 2 ? 'homepage-down' : LONG }, check: s.check, node: s.node, phase: 'firing', severity: i % 3 ? 'critical' : 'warning', summary: text, pending_at: now() - (3 + i) * MIN }));
+  const objects = { ...db.objects, nodes, rules: [...db.objects.rules, item({ name: LONG, when: `check == "${LONG}" && (${Array.from({ length: 12 }, (_, i) => `labels.role == "role-${i}"`).join(' || ')})`, severity: 'info', notify: Array.from({ length: 9 }, (_, i) => `team-number-${i}`) })] };
+  return { objects, series, alerts: [...alerts, ...db.alerts] };
+}
+
 export function alertDetail(alert) {
   const t = alert.pending_at;
   const who = 'ops@example.org';

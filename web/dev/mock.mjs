@@ -2,9 +2,10 @@
  * A stand-in for the engine: the REST API with made-up data, live events and
  * the built user interface. For development and accessibility tests.
  *
- * node dev/mock.mjs [--port 8490] [--empty] [--setup] [--open]
+ * node dev/mock.mjs [--port 8490] [--empty] [--setup] [--open] [--many]
  *   --empty  nothing configured yet     --setup  first start, nobody has a password
  *   --open   logged in as admin from the start
+ *   --many   200 nodes in an outage, long names and texts
  */
 import { createServer } from 'node:http';
 import { readFile } from 'node:fs/promises';
@@ -32,6 +33,8 @@ if (empty) {
   db.plugins = db.plugins.filter((p) => p.origin === 'builtin');
   for (const p of db.plugins) p.used_by = [];
 }
+
+if (has('--many')) Object.assign(db, data.makeMany(db));
 
 const clients = new Set();
 function tell(event) {
@@ -137,7 +140,7 @@ function overview() {
   return {
     generation: db.generation,
     engine: { ready: true, degraded: has('--degraded') ? 'the disk with the data folder is full: nothing has been recorded for 60 s' : null, version: '0.1.0', uptime_s: Math.round((now() - started) / 1e6) + 93_000, checks_per_s: db.series.length / 11, lateness_p99_ms: 4.2, faults: db.series.some((s) => s.fault) ? 14 : 0 },
-    counts: counts(db.series), alerts: db.alerts.filter(isOpen).sort((a, b) => (a.phase === 'pending') - (b.phase === 'pending')), problems, problems_total: problems.length,
+    counts: counts(db.series), alerts: db.alerts.filter(isOpen).sort((a, b) => (a.phase === 'pending') - (b.phase === 'pending')).slice(0, 50), problems: problems.slice(0, 200), problems_total: problems.length,
     nodes_total: o.nodes.length, checks_total: o.checks.length, series_total: db.series.length, rules_total: o.rules.length, contacts_total: o.contacts.length,
     first_steps: { node: o.nodes.length > 0, check: o.checks.length > 0, rule: o.rules.length > 0, contact: o.contacts.length > 0, plugin: db.plugins.some((p) => p.origin === 'upload') },
   };
@@ -147,13 +150,13 @@ const KINDS = 'nodes|checks|rules|contacts|remediations|log_sources';
 /** [method, pattern, handler({ m, query, body, user, response, request })] */
 const routes = [
   ['GET', '/overview', () => overview()],
-  ['GET', '/series', ({ query }) => page(db.series.filter((s) => (!query.get('state') || (query.get('state') === 'stale' ? s.stale : query.get('state') === 'paused' ? s.paused : s.state === query.get('state'))) && (s.check + ' ' + s.node).includes(query.get('q') ?? '')).sort((a, b) => urgency(b) - urgency(a)), query)],
+  ['GET', '/series', ({ query }) => page(db.series.filter((s) => (!query.get('state') || (query.get('state') === 'problem' ? urgency(s) > 0 : query.get('state') === 'stale' ? s.stale : query.get('state') === 'paused' ? s.paused : s.state === query.get('state'))) && (s.check + ' ' + s.node).includes(query.get('q') ?? '')).sort((a, b) => urgency(b) - urgency(a)), query)],
   ['GET', '/series/([^/]+)/([^/]+)', ({ m }) => ({ ...find(db.series, (s) => s.check === m[1] && s.node === m[2], 'series'), configured: true, results: data.results(m[1], m[2], 50), alerts: db.alerts.filter((a) => a.check === m[1] && a.node === m[2]), metrics: [{ name: 'latency_ms', unit: 'ms' }, { name: 'status', unit: '' }, { name: 'body_bytes', unit: 'By' }, { name: 'cert_days', unit: 'd' }] })],
   ['GET', '/series/([^/]+)/([^/]+)/results', ({ m, query }) => { const at = Number(query.get('cursor')) || now(); const items = data.results(m[1], m[2], Number(query.get('limit')) || 50, at); return { items, next: String(items.at(-1).ts) }; }],
   ['GET', '/series/[^/]+/[^/]+/chart', ({ query }) => data.chart(query.get('metric'), Number(query.get('from')), Number(query.get('to')), Number(query.get('points')))],
   ['GET', '/series/[^/]+/[^/]+/strip', ({ query }) => data.strip(Number(query.get('from')), Number(query.get('to')))],
   ['GET', '/series/([^/]+)/([^/]+)/timeline', ({ m, query }) => page(db.alerts.filter((a) => a.check === m[1] && a.node === m[2]).flatMap((a) => data.alertDetail(a).timeline).reverse(), query)],
-  [`GET`, `/(${KINDS})`, ({ m, query }) => page(db.objects[m[1]].map((o) => withSummary(m[1], o)), query)],
+  [`GET`, `/(${KINDS})`, ({ m, query }) => page(db.objects[m[1]].filter((o) => JSON.stringify(o.spec).includes(query.get('q') ?? '')).map((o) => withSummary(m[1], o)), query)],
   ['GET', '/nodes/([^/]+)', ({ m }) => ({ ...find(db.objects.nodes, (o) => o.spec.name === m[1], 'node'), series: db.series.filter((s) => s.node === m[1]), alerts: db.alerts.filter((a) => a.node === m[1]) })],
   ['GET', '/checks/([^/]+)', ({ m }) => { const o = find(db.objects.checks, (c) => c.spec.name === m[1], 'check'); return { ...o, plugin: { name: o.spec.plugin, version: '0.1.0', kind: 'probe', summary: db.plugins.find((p) => p.name === o.spec.plugin)?.summary ?? '' }, schedule: o.spec.cron ? `cron ${o.spec.cron} (${o.spec.tz})` : `every ${o.spec.every}`, next_runs: [1, 2, 3, 4, 5].map((i) => now() + i * 1e7), series: db.series.filter((s) => s.check === m[1]), alerts: [] }; }],
   ['GET', `/(${KINDS})/([^/]+)`, ({ m }) => find(db.objects[m[1]], (o) => o.spec.name === m[2], m[1])],

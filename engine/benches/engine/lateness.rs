@@ -1,12 +1,14 @@
 //! How late checks begin, and how much memory the engine takes meanwhile: the
 //! real program in a process of its own.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bellwether::check::outcome::SeriesId;
 use bellwether::clock::Timestamp;
-use bellwether::store::{Store, results};
+use bellwether::store::{Store, results, series};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::task::TaskTracker;
@@ -79,7 +81,9 @@ async fn serve(tracker: &TaskTracker) -> u16 {
     port
 }
 
-async fn measure(what: &str, yaml: &str, time: Duration) {
+/// Runs a configuration for so long; the lateness of its check `load` behind the
+/// first ten seconds.
+pub async fn measure(what: &str, yaml: &str, time: Duration) -> Times {
     let folder = tempfile::tempdir().expect("a folder");
     let idle = {
         let mut child = start(folder.path(), "idle", "nodes: []\n");
@@ -103,9 +107,18 @@ async fn measure(what: &str, yaml: &str, time: Duration) {
         .await
         .expect("a store");
     let mut reader = store.reader().await.expect("a reader");
+    let all = series::all(&mut reader).await.expect("series");
+    let load: HashSet<SeriesId> = all
+        .iter()
+        .filter(|one| &*one.check == "load")
+        .map(|one| one.id)
+        .collect();
     let mut first = i64::MAX;
     let mut rows = Vec::new();
     results::each_since(&mut reader, Timestamp(0), |row| {
+        if !load.contains(&row.series) {
+            return;
+        }
         first = first.min(row.ts.0);
         rows.push((row.ts.0, row.lateness_us, row.verdict.is_ok()));
     })
@@ -120,7 +133,8 @@ async fn measure(what: &str, yaml: &str, time: Duration) {
             .collect(),
     );
     println!(
-        "lateness of {NODES} {what} checks every 10 s for {} s: {times}, {faults} faults",
+        "lateness of {} {what} checks every 10 s for {} s: {times}, {faults} faults",
+        load.len(),
         time.as_secs()
     );
     println!(
@@ -128,6 +142,7 @@ async fn measure(what: &str, yaml: &str, time: Duration) {
         100.0 * cpu / ran.as_secs_f64(),
         1e6 * cpu / rows.len() as f64
     );
+    times
 }
 
 fn start(folder: &Path, name: &str, yaml: &str) -> Child {

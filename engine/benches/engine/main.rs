@@ -1,10 +1,12 @@
 //! The whole engine under load, each figure beside a baseline of the same run.
 //!
 //! `cargo bench --profile release --bench engine`, or with the names of parts
-//! behind `--`: `throughput`, `lateness`, `logs`, `mail`, `pages`. Needs
+//! behind `--`: `throughput`, `lateness`, `hostile`, `logs`, `mail`,
+//! `pages`. Needs
 //! `plugins/build.sh`. `BELLWETHER_BENCH_MINUTES` is how long the HTTP part of
 //! `lateness` runs (10).
 
+mod hostile;
 mod lateness;
 mod logs;
 mod mail;
@@ -44,6 +46,9 @@ fn main() {
         }
         if run("lateness") {
             lateness::run().await;
+        }
+        if run("hostile") {
+            hostile::run().await;
         }
     });
 }

@@ -32,6 +32,11 @@ pub enum Message {
     },
     /// Runs of these series were committed.
     Done(Vec<Done>),
+    /// The state of a series changed without a run.
+    State {
+        series: SeriesId,
+        plugin_state: Arc<PluginState>,
+    },
     /// Run now; the answer is how many series there were.
     RunNow {
         series: Vec<SeriesId>,
@@ -145,6 +150,10 @@ impl Runner {
                     self.begin(due, released);
                 }
             }
+            Message::State {
+                series,
+                plugin_state,
+            } => self.scheduler.set_state(series, plugin_state),
             Message::RunNow {
                 series,
                 cause,

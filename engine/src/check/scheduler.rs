@@ -263,6 +263,13 @@ impl Scheduler {
         due
     }
 
+    /// The state that the next run of a series finds.
+    pub fn set_state(&mut self, id: SeriesId, state: Arc<PluginState>) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.state = state;
+        }
+    }
+
     /// A job left the runner: its capacity is free.
     pub fn released(&mut self) -> Due {
         self.in_flight = self.in_flight.saturating_sub(1);

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod backtest;
 mod bench;
 mod client;
 pub mod out;
@@ -140,6 +141,8 @@ enum RuleCommand {
         #[command(flatten)]
         server: Server,
     },
+    /// Say what a rule would have fired, over stored results
+    Backtest(Box<backtest::Arguments>),
 }
 
 #[derive(Debug, Subcommand)]
@@ -215,6 +218,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Plugin(command) => plugin::main(command).await,
         Command::Rule(RuleCommand::Test { when, server }) => tools::rule_test(&server, &when).await,
+        Command::Rule(RuleCommand::Backtest(arguments)) => backtest::backtest(*arguments).await,
         Command::Plan { config } => tools::plan(&config).await,
         Command::Apply { server } => tools::apply(&server).await,
         Command::Export { server } => tools::export(&server).await,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::Server;
 use super::bench::{Bench, bench, print, problems};
@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
 use crate::engine::registry::Registry;
 use crate::engine::{builtin_plugins, file_plugins, resolve};
+use crate::http::commands::RuleTestReport;
 use crate::store::Store;
 
 /// Reads and validates a configuration with the plugins it needs.
@@ -120,14 +121,16 @@ pub async fn backup(data_dir: &Path, to: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `rule test`.
+/// `rule test`. A wrong expression is an exit code of 1.
 pub async fn rule_test(server: &Server, when: &str) -> anyhow::Result<ExitCode> {
     let body = serde_json::json!({ "when": when }).to_string();
-    say!(
-        "{}",
-        client::json(server, "POST", "/api/v1/rules/test", body).await?
-    );
-    Ok(ExitCode::SUCCESS)
+    let answer = client::json(server, "POST", "/api/v1/rules/test", body).await?;
+    say!("{answer}");
+    let report: RuleTestReport = serde_json::from_str(&answer).context("the engine's answer")?;
+    Ok(match report.ok {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// `apply`.

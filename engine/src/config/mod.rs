@@ -30,4 +30,4 @@ pub use model::{
     SmtpTls, SmtpTransport,
 };
 pub use plugins::{PluginFacts, PluginKind, PluginLookup};
-pub use problem::{Origins, Place, Problem};
+pub use problem::{Origins, Place, Problem, closest};

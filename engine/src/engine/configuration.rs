@@ -249,7 +249,7 @@ fn objects(spec: &Spec) -> Vec<(ObjectKind, String)> {
 ///
 /// # Errors
 /// A stored object that no longer fits its type.
-fn add_object(
+pub(super) fn add_object(
     ui: &mut UiObjects,
     kind: ObjectKind,
     spec: &serde_json::Value,

@@ -29,6 +29,22 @@ pub async fn serve(core: Arc<Core>, mut effects: mpsc::UnboundedReceiver<Vec<Eff
                         plugin_state,
                     });
                 }
+                Effect::State {
+                    series,
+                    plugin_state,
+                } => {
+                    // In the order of the commit: a run before it may have left
+                    // an older state.
+                    if !done.is_empty() {
+                        let runs = std::mem::take(&mut done);
+                        let _ = core.runner.send(Message::Done(runs)).await;
+                    }
+                    let message = Message::State {
+                        series,
+                        plugin_state,
+                    };
+                    let _ = core.runner.send(message).await;
+                }
                 Effect::Configured { generation, series } => {
                     configured(&core, generation, &series).await;
                 }

@@ -5,6 +5,7 @@
 //! ends the sources of work, lets what runs end, and drains the recorder; the
 //! second cancels.
 
+pub mod backtest;
 mod commands;
 mod configuration;
 mod costs;
@@ -126,6 +127,8 @@ struct Core {
     snapshot: Arc<parking_lot::Mutex<Snapshot>>,
     /// Serialises changes of the configuration.
     changing: tokio::sync::Mutex<configuration::Generation>,
+    /// Backtests that may run at the same time.
+    backtests: tokio::sync::Semaphore,
     /// What /metrics shows.
     metrics: PrometheusHandle,
     tasks: TaskTracker,

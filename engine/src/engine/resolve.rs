@@ -55,6 +55,7 @@ pub fn policy(config: &Config, blocked: BTreeMap<Digest, Blocked>) -> Policy {
                     .filter(|index| concerned(&rules[*index]))
                     .collect(),
                 plugin: check.plugin.digest.clone(),
+                paused: check.spec.paused,
             };
             (check.spec.name.as_str().into(), policy)
         })
@@ -70,9 +71,19 @@ pub fn policy(config: &Config, blocked: BTreeMap<Digest, Blocked>) -> Policy {
         queries: config.queries.clone(),
         remedies,
         fault_contacts: recipients(config, &config.spec.faults.notify),
+        parents: parents(config),
         plugins: used_plugins(config),
         blocked,
     }
+}
+
+fn parents(config: &Config) -> HashMap<Arc<str>, Vec<Arc<str>>> {
+    let with = config.nodes.values().filter(|def| !def.parents.is_empty());
+    with.map(|def| {
+        let parents = def.parents.iter().map(|name| name.as_str().into());
+        (def.info.name.as_str().into(), parents.collect())
+    })
+    .collect()
 }
 
 fn used_plugins(config: &Config) -> HashMap<Digest, PluginName> {

@@ -164,6 +164,7 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
             ui: Arc::new(ui),
         }),
         snapshot,
+        backtests: tokio::sync::Semaphore::new(1),
         metrics: status::metrics(),
         tasks: tasks.clone(),
         stop: stop.clone(),
@@ -277,7 +278,7 @@ fn fresh_installation() -> String {
     hex::encode(bytes)
 }
 
-async fn stored_objects(
+pub(super) async fn stored_objects(
     conn: &mut Conn,
 ) -> Result<BTreeMap<(ObjectKind, String), (serde_json::Value, i64)>, StoreError> {
     let mut all = BTreeMap::new();

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use utoipa::ToSchema;
 
+use super::backtest::{BacktestAsk, BacktestReport};
 use super::error::{Error, FieldError};
 use super::shadow::{ShadowView, ShadowWanted};
-use crate::auth::Role;
-use crate::check::outcome::{Digest, Fault, Metric, RunLogLine, State};
+use crate::auth::{Role, SecretHash};
+use crate::check::outcome::{Digest, Fault, Metric, RunLogLine, SeriesId, State};
 use crate::config::spec::{GrantsSpec, JsonObject};
 use crate::config::{InputSpec, Problem};
 
@@ -285,6 +286,22 @@ pub enum Command {
         plugin: String,
         reply: Reply<Option<Box<ShadowView>>>,
     },
+    /// Tell a series what was reported from outside.
+    Report {
+        series: SeriesId,
+        /// Keys and values of the plugin's state.
+        entries: Vec<(String, Vec<u8>)>,
+        reply: Reply<()>,
+    },
+    /// Make the secret of a series' report URL, or take it back.
+    ReportKey {
+        check: String,
+        node: String,
+        /// What is stored of the new one; `None` takes it back.
+        key: Option<SecretHash>,
+        actor: Actor,
+        reply: Reply<()>,
+    },
     /// Let a version that is held back run again.
     ReleasePlugin {
         plugin: String,
@@ -324,6 +341,11 @@ pub enum Command {
         check: Option<String>,
         node: Option<String>,
         reply: Reply<RuleTestReport>,
+    },
+    /// Evaluate a rule over what is stored.
+    Backtest {
+        ask: BacktestAsk,
+        reply: Reply<BacktestReport>,
     },
     /// Queue a failed delivery again.
     RetryDelivery {

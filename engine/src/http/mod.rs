@@ -7,6 +7,7 @@
 
 mod alerts;
 mod audit;
+pub mod backtest;
 mod checks;
 pub mod commands;
 mod config;
@@ -28,6 +29,7 @@ mod plugin_diff;
 mod plugins;
 mod pull;
 mod remediations;
+mod reports;
 mod rules;
 mod schedule;
 mod security;
@@ -57,7 +59,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::Response;
 use axum::middleware;
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -97,6 +99,8 @@ pub fn router(deps: Deps) -> Router {
                 }
             }),
         )
+        .route("/report/{check}/{node}/{key}", post(reports::done))
+        .route("/report/{check}/{node}/{key}/{event}", post(reports::told))
         .route("/healthz", get(meta::healthz))
         .route("/readyz", get(meta::readyz))
         .fallback(ui::serve)
@@ -150,7 +154,8 @@ fn api() -> OpenApiRouter<App> {
         BASE,
         resources
             .route("/nodes/select", node_select())
-            .route("/rules/test", rule_test())
+            .route("/rules/test", rule_named("test"))
+            .route("/rules/backtest", rule_named("backtest"))
             .route("/plugins/pull", plugin_pull()),
     )
 }
@@ -166,9 +171,9 @@ fn node_select() -> MethodRouter<App> {
     get(read).put(write).delete(remove)
 }
 
-/// And a rule may be called `test`.
-fn rule_test() -> MethodRouter<App> {
-    let name = || Path("test".to_owned());
+/// And a rule may be called `test` or `backtest`.
+fn rule_named(name: &'static str) -> MethodRouter<App> {
+    let name = move || Path(name.to_owned());
     let read = move |a: Viewer, b, c| rules::get(a, b, c, name());
     let write = move |a: Operator, b, c, query, headers, body| {
         rules::replace(a, b, c, name(), query, headers, body)
@@ -233,6 +238,7 @@ fn history_routes() -> OpenApiRouter<App> {
         .routes(routes!(history::chart))
         .routes(routes!(history::strip))
         .routes(routes!(series::timeline))
+        .routes(routes!(reports::make_url, reports::remove_url))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::get))
         .routes(routes!(alerts::decide))
@@ -265,6 +271,7 @@ fn tool_routes() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(tools::select_nodes))
         .routes(routes!(tools::test_rule))
+        .routes(routes!(backtest::backtest_rule))
         .routes(routes!(tools::preview_schedule))
         .routes(routes!(config::export))
         .routes(routes!(config::validate))

@@ -15,7 +15,7 @@ use super::state::{ConfigHandle, ConfigView, SeriesRef};
 use super::view::{self, AlertView, ResultView, Series};
 use crate::check::outcome::{SeriesId, State as CheckState};
 use crate::live::{Live, LiveView};
-use crate::store::{Store, alerts, series as stored, timeline};
+use crate::store::{Store, alerts, meta, series as stored, timeline};
 
 /// Which series.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -165,6 +165,16 @@ pub struct SeriesPage {
     pub alerts: Vec<AlertView>,
     /// What there are charts of.
     pub metrics: Vec<MetricName>,
+    /// Present where the check waits for reports of a job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reports: Option<Reports>,
+}
+
+/// Reports of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reports {
+    /// The job has a URL that works.
+    pub has_url: bool,
 }
 
 /// A metric of a series.
@@ -198,6 +208,14 @@ pub async fn get(
         ..alerts::Filter::default()
     };
     let found = alerts::list(&mut reader, &filter, None, 20).await?;
+    let reports = match super::reports::is_awaited(&config, &check) {
+        true => Some(Reports {
+            has_url: meta::get(&mut reader, &meta::report_key(&check, &node))
+                .await?
+                .is_some(),
+        }),
+        false => None,
+    };
     drop(reader);
     Ok(Json(SeriesPage {
         configured: config.find_series(&check, &node).is_some(),
@@ -205,6 +223,7 @@ pub async fn get(
         series: view::series(&one, live.get(one.id).as_ref()),
         results,
         alerts: found.into_iter().map(AlertView::from).collect(),
+        reports,
     }))
 }
 

@@ -15,6 +15,7 @@ use url::Url;
 use super::commands::{Commands, ObjectKind};
 use super::events::Streams;
 use super::overview::OverviewCache;
+use super::reports::ReportLimiter;
 use super::sessions::Sessions;
 use super::uploads::Uploads;
 use crate::check::outcome::SeriesId;
@@ -257,6 +258,7 @@ pub(super) struct App {
     pub sessions: Sessions,
     pub overview: OverviewCache,
     pub streams: Streams,
+    pub reports: Arc<ReportLimiter>,
 }
 
 impl From<Deps> for App {
@@ -283,6 +285,7 @@ impl From<Deps> for App {
             sessions,
             overview: OverviewCache::default(),
             streams: Streams::default(),
+            reports: Arc::default(),
         }
     }
 }

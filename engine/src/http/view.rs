@@ -191,6 +191,9 @@ pub struct AlertView {
     pub remedies: BTreeMap<String, RemedyView>,
     /// People were told that the repair failed.
     pub escalated: bool,
+    /// Parents of its node that were all down when it fired, so that nobody was
+    /// told; empty where people were.
+    pub suppressed_by: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -229,6 +232,7 @@ impl From<Alert> for AlertView {
                 })
                 .collect(),
             escalated: alert.escalated,
+            suppressed_by: alert.suppressed_by,
         }
     }
 }

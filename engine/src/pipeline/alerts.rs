@@ -21,6 +21,8 @@ struct Subject<'a> {
     rule: &'a RulePolicy,
     series: Option<SeriesId>,
     summary: &'a str,
+    /// A result has just said so, not the passing of time.
+    reported: bool,
 }
 
 impl Snapshot {
@@ -71,6 +73,7 @@ impl Snapshot {
                 rule,
                 series: Some(id),
                 summary: &report.summary,
+                reported: true,
             };
             self.step_alert(subject, value, now, changes);
         }
@@ -144,6 +147,7 @@ impl Snapshot {
                         rule,
                         series,
                         summary: &summary,
+                        reported: false,
                     },
                     true,
                     now,
@@ -180,6 +184,7 @@ impl Snapshot {
                     rule,
                     series: None,
                     summary: &summary,
+                    reported: false,
                 },
                 value,
                 now,
@@ -241,7 +246,14 @@ impl Snapshot {
             .and_then(|id| self.alerts.get(&id))
             .map(|a| (a.phase, a.pending_at));
         match step(phase, value, rule.hold, now) {
-            Transition::None => {}
+            Transition::None => {
+                if let Some(id) = open
+                    && value
+                    && subject.reported
+                {
+                    self.release_alert(id, subject.summary, now, changes);
+                }
+            }
             Transition::Pend => {
                 let alert = self.new_alert(key, rule.severity, &subject, now);
                 let until = (now + rule.hold).0;
@@ -302,6 +314,14 @@ impl Snapshot {
             summary: alert.summary.clone(),
         };
         self.record(&alert, event, now, changes);
+        let parents = self.down_parents(alert.series);
+        if !parents.is_empty() {
+            alert.suppressed_by.clone_from(&parents);
+            let event = TimelineEvent::AlertSuppressed { parents };
+            self.record(&alert, event, now, changes);
+            self.open_alert(alert, changes);
+            return;
+        }
         self.notify(&mut alert, kind, now, changes);
         let id = alert.id;
         self.open_alert(alert, changes);
@@ -330,11 +350,19 @@ impl Snapshot {
             now,
             changes,
         );
-        self.notify(&mut alert, kind, now, changes);
+        if alert.suppressed_by.is_empty() {
+            self.notify(&mut alert, kind, now, changes);
+        } else {
+            let event = TimelineEvent::NotificationSkipped {
+                kind,
+                reason: "nobody was told that it fired".into(),
+            };
+            self.record(&alert, event, now, changes);
+        }
         changes.alerts.insert(id, alert);
     }
 
-    fn open_alert(&mut self, alert: Alert, changes: &mut Changes) {
+    pub(super) fn open_alert(&mut self, alert: Alert, changes: &mut Changes) {
         let id = alert.id;
         let key = AlertKey {
             source: alert.source.clone(),
@@ -375,10 +403,17 @@ impl Snapshot {
             threads: Default::default(),
             remedies: Default::default(),
             escalated: false,
+            suppressed_by: Vec::new(),
         }
     }
 
-    fn record(&self, alert: &Alert, event: TimelineEvent, now: Timestamp, changes: &mut Changes) {
+    pub(super) fn record(
+        &self,
+        alert: &Alert,
+        event: TimelineEvent,
+        now: Timestamp,
+        changes: &mut Changes,
+    ) {
         changes.timeline.push(TimelineEntry {
             ts: now,
             series: alert.series,
@@ -449,6 +484,7 @@ impl Snapshot {
             threads: Default::default(),
             remedies: Default::default(),
             escalated: false,
+            suppressed_by: Vec::new(),
         };
         self.next.alert += 1;
         self.fire(alert, NotificationKind::Fault, now, changes);

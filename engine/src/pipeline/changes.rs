@@ -159,6 +159,10 @@ pub struct Alert {
     pub remedies: BTreeMap<String, RemedyProgress>,
     /// A `[REPAIR FAILED]` mail was sent: once per alert.
     pub escalated: bool,
+    /// Parents of its node that were all down when it fired: nobody was told and
+    /// nothing was repaired. Empty once people were told.
+    #[serde(default)]
+    pub suppressed_by: Vec<String>,
 }
 
 /// Where a remediation stands for one alert.
@@ -214,6 +218,14 @@ pub enum TimelineEvent {
         rule: String,
         severity: Severity,
         summary: String,
+    },
+    /// It fired while every parent of its node was down: nobody is told.
+    AlertSuppressed {
+        parents: Vec<String>,
+    },
+    /// People are told after all, and why.
+    AlertUnsuppressed {
+        reason: String,
     },
     AlertResolved {
         summary: String,
@@ -297,6 +309,8 @@ impl TimelineEvent {
             TimelineEvent::FaultEnded => "fault_ended",
             TimelineEvent::AlertPending { .. } => "alert_pending",
             TimelineEvent::AlertFired { .. } => "alert_fired",
+            TimelineEvent::AlertSuppressed { .. } => "alert_suppressed",
+            TimelineEvent::AlertUnsuppressed { .. } => "alert_unsuppressed",
             TimelineEvent::AlertResolved { .. } => "alert_resolved",
             TimelineEvent::AlertCancelled => "alert_cancelled",
             TimelineEvent::AlertRemoved { .. } => "alert_removed",
@@ -504,6 +518,11 @@ pub enum Effect {
         attempt: u32,
         /// The plugin's state after the run, where the run changed it.
         plugin_state: Option<Arc<PluginState>>,
+    },
+    /// The plugin's state of a series changed without a run.
+    State {
+        series: SeriesId,
+        plugin_state: Arc<PluginState>,
     },
     /// A configuration is in force: the series it selects.
     Configured {

@@ -180,6 +180,40 @@ impl Snapshot {
         self.evaluate_fault_alert(id, now, changes);
     }
 
+    /// Writes what was told from outside where the plugin finds it, and runs the
+    /// check: what it makes of the report shows at once.
+    pub(super) fn told(
+        &mut self,
+        id: SeriesId,
+        entries: Vec<(String, Vec<u8>)>,
+        changes: &mut Changes,
+    ) {
+        let Some(series) = self.get(id) else {
+            return;
+        };
+        let version = |key: &str| {
+            let before = series.plugin_state.0.get(key);
+            before.map_or(0, |entry| entry.version).wrapping_add(1)
+        };
+        let writes = entries
+            .into_iter()
+            .map(|(key, value)| {
+                let version = version(&key);
+                (key, Some(StateEntry { value, version }))
+            })
+            .collect();
+        if let Some(plugin_state) = self.take_plugin_state(id, writes, changes) {
+            changes.effects.push(Effect::State {
+                series: id,
+                plugin_state,
+            });
+            changes.effects.push(Effect::RunNow {
+                series: id,
+                cause: Cause::RunNow,
+            });
+        }
+    }
+
     fn take_plugin_state(
         &mut self,
         id: SeriesId,

@@ -3,6 +3,7 @@
 //! Invariant: nothing here does I/O, reads a clock or waits. The recorder and
 //! every test call the same [`apply`].
 
+pub mod backtest;
 pub mod changes;
 pub mod policy;
 pub mod quarantine;
@@ -11,6 +12,7 @@ pub mod snapshot;
 mod alerts;
 mod checks;
 mod notices;
+mod parents;
 mod remedies;
 #[cfg(test)]
 mod tests;
@@ -22,7 +24,7 @@ use self::changes::{Changes, Checkpoint, Effect, Event, OutboxUpdate, TimelineEn
 use self::changes::{DeliveryResult, TimelineEvent};
 use self::policy::Policy;
 use self::snapshot::Snapshot;
-use crate::check::outcome::{ActionOutcome, Digest, LogRecord, Outcome};
+use crate::check::outcome::{ActionOutcome, Digest, LogRecord, Outcome, SeriesId};
 use crate::clock::Timestamp;
 
 /// Something that happened.
@@ -44,6 +46,12 @@ pub enum Input {
     ActionInterrupted { run: i64 },
     /// A person decided on a repair that waits for approval.
     ActionApproved { run: i64, approved: bool },
+    /// Somebody outside told a series something, which its plugin finds in its
+    /// state.
+    Reported {
+        series: SeriesId,
+        entries: Vec<(String, Vec<u8>)>,
+    },
     /// A person lets a plugin that is held back run again.
     PluginReleased { digest: Digest, by: String },
     /// A delivery attempt ended.
@@ -78,6 +86,9 @@ pub fn apply(snapshot: &mut Snapshot, batch: Vec<Input>, now: Timestamp) -> Chan
             }
             Input::ActionApproved { run, approved } => {
                 snapshot.action_approved(run, approved, now, &mut changes);
+            }
+            Input::Reported { series, entries } => {
+                snapshot.told(series, entries, &mut changes);
             }
             Input::PluginReleased { digest, by } => {
                 snapshot.release(&digest, &format!("released by {by}"), now, &mut changes);

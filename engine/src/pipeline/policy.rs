@@ -20,13 +20,15 @@ pub struct Policy {
     pub remedies: HashMap<String, RemedyPolicy>,
     /// Contact and mailbox of everyone who hears of engine faults.
     pub fault_contacts: Vec<Recipient>,
+    /// Nodes that each node is reached through; those without have no entry.
+    pub parents: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Versions that checks, remediations and log sources use.
     pub plugins: HashMap<Digest, PluginName>,
     /// Versions that must not run.
     pub blocked: BTreeMap<Digest, Blocked>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CheckPolicy {
     /// Failures in a row until a state is hard.
     pub attempts: u32,
@@ -36,9 +38,11 @@ pub struct CheckPolicy {
     pub rules: Vec<usize>,
     /// What it runs on.
     pub plugin: Digest,
+    /// Its schedule is held, so its states grow old.
+    pub paused: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RulePolicy {
     pub name: Arc<str>,
     /// As written, for mails.

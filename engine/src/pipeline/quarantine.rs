@@ -283,6 +283,7 @@ impl Snapshot {
             threads: Default::default(),
             remedies: Default::default(),
             escalated: false,
+            suppressed_by: Vec::new(),
         };
         self.quarantines.held.insert(digest, quarantine);
         if !self.open.contains_key(&key) {

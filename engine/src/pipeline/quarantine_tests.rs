@@ -32,6 +32,7 @@ fn policy(plugin: &str, blocked: &[(&str, QuarantineCause)]) -> Input {
         nodes: NODES.map(|name| (name.into(), node(name))).into(),
         rules: Vec::new(),
         plugin: digest(plugin),
+        paused: false,
     };
     let name = PluginName {
         name: "nasty".into(),

@@ -16,7 +16,7 @@ impl Snapshot {
         let Some(alert) = self.alerts.get(&alert_id) else {
             return;
         };
-        if alert.phase != Phase::Firing {
+        if alert.phase != Phase::Firing || !alert.suppressed_by.is_empty() {
             return;
         }
         let AlertSource::Rule { name } = &alert.source else {

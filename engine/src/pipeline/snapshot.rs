@@ -88,6 +88,8 @@ pub struct Snapshot {
     /// Series of each check that are faulting.
     pub(super) faulting: HashMap<Arc<str>, BTreeSet<SeriesId>>,
     pub(super) quarantines: Quarantines,
+    /// Series that say whether a node is down, of nodes that are parents.
+    pub(super) of_parent: HashMap<Arc<str>, Vec<SeriesId>>,
     pub(super) windows: MetricRings,
     pub(super) log_windows: LogCounters,
     pub(super) next: NextIds,
@@ -117,6 +119,7 @@ impl Snapshot {
             history: HashMap::new(),
             faulting: HashMap::new(),
             quarantines: Quarantines::new(loaded.quarantines),
+            of_parent: HashMap::new(),
             windows: MetricRings::default(),
             log_windows: LogCounters::default(),
             next: loaded.next,
@@ -267,7 +270,7 @@ impl Snapshot {
                         check: check.clone(),
                         node_name: node.clone(),
                         state: CheckState::default(),
-                        recent: VecDeque::new(),
+                        recent: VecDeque::with_capacity(RECENT),
                         plugin_state: Arc::default(),
                         node: None,
                         sound: None,
@@ -281,6 +284,7 @@ impl Snapshot {
         }
         self.prepare_windows(&policy);
         self.policy = policy;
+        self.configure_parents();
         let mut faulting = std::mem::take(&mut self.faulting);
         for series in faulting.values_mut() {
             series.retain(|id| self.get(*id).is_some_and(|series| series.node.is_some()));

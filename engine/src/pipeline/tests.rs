@@ -21,16 +21,16 @@ use crate::clock::Timestamp;
 use crate::config::spec::{EnvelopeSpec, RuleSpec};
 use crate::config::units::{Rate, Span};
 
-const START: Timestamp = Timestamp::from_secs(1_700_000_000);
+pub(super) const START: Timestamp = Timestamp::from_secs(1_700_000_000);
 
-struct World {
-    snapshot: Snapshot,
-    now: Timestamp,
+pub(super) struct World {
+    pub(super) snapshot: Snapshot,
+    pub(super) now: Timestamp,
 }
 
 /// One check `homepage` on `web-1` and `web-2`, and the rules given as YAML-like
 /// (name, when, hold seconds, remediation).
-fn world(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec) -> World {
+pub(super) fn world(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec) -> World {
     let mut world = World {
         snapshot: Snapshot::new(loaded()),
         now: START,
@@ -39,7 +39,7 @@ fn world(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec) -> W
     world
 }
 
-fn loaded() -> Loaded {
+pub(super) fn loaded() -> Loaded {
     Loaded {
         next: NextIds {
             series: 1,
@@ -53,13 +53,16 @@ fn loaded() -> Loaded {
     }
 }
 
-fn configured(rules: &[(&str, &str, u64, Option<&str>)], envelope: EnvelopeSpec) -> Input {
+pub(super) fn configured(
+    rules: &[(&str, &str, u64, Option<&str>)],
+    envelope: EnvelopeSpec,
+) -> Input {
     configured_as(&["web-1", "web-2"], rules, Some(envelope))
 }
 
 /// A configuration with these nodes, and the remediation where it has an
 /// envelope.
-fn configured_as(
+pub(super) fn configured_as(
     nodes: &[&str],
     rules: &[(&str, &str, u64, Option<&str>)],
     envelope: Option<EnvelopeSpec>,
@@ -99,6 +102,7 @@ fn configured_as(
         nodes,
         rules: (0..rules.len()).filter(|i| rules[*i].per_series).collect(),
         plugin: Digest("p".into()),
+        paused: false,
     };
     let remedy = |envelope| RemedyPolicy {
         envelope,
@@ -131,7 +135,7 @@ fn configured_as(
     }
 }
 
-fn node(name: &str) -> NodeInfo {
+pub(super) fn node(name: &str) -> NodeInfo {
     NodeInfo {
         name: name.into(),
         address: "127.0.0.1".into(),
@@ -140,16 +144,16 @@ fn node(name: &str) -> NodeInfo {
 }
 
 impl World {
-    fn input(&mut self, input: Input) -> Changes {
+    pub(super) fn input(&mut self, input: Input) -> Changes {
         apply(&mut self.snapshot, vec![input], self.now)
     }
 
-    fn after(&mut self, seconds: u64) -> &mut Self {
+    pub(super) fn after(&mut self, seconds: u64) -> &mut Self {
         self.now = self.now + Duration::from_secs(seconds);
         self
     }
 
-    fn series(&self, node: &str) -> SeriesId {
+    pub(super) fn series(&self, node: &str) -> SeriesId {
         self.snapshot
             .series()
             .find(|s| &*s.node_name == node)
@@ -157,7 +161,12 @@ impl World {
             .id
     }
 
-    fn outcome(&self, node_name: &str, cause: Cause, verdict: Result<Report, Fault>) -> Input {
+    pub(super) fn outcome(
+        &self,
+        node_name: &str,
+        cause: Cause,
+        verdict: Result<Report, Fault>,
+    ) -> Input {
         let spec = JobSpec {
             series: self.series(node_name),
             check: "homepage".into(),
@@ -187,21 +196,21 @@ impl World {
         }))
     }
 
-    fn report(&mut self, node: &str, state: State) -> Changes {
+    pub(super) fn report(&mut self, node: &str, state: State) -> Changes {
         let input = self.outcome(node, Cause::Schedule, Ok(report(state)));
         self.input(input)
     }
 
-    fn fault(&mut self, node: &str) -> Changes {
+    pub(super) fn fault(&mut self, node: &str) -> Changes {
         let input = self.outcome(node, Cause::Schedule, Err(fault()));
         self.input(input)
     }
 
-    fn tick(&mut self) -> Changes {
+    pub(super) fn tick(&mut self) -> Changes {
         self.input(Input::Tick)
     }
 
-    fn action(&mut self, run: i64, ok: bool) -> Changes {
+    pub(super) fn action(&mut self, run: i64, ok: bool) -> Changes {
         let verdict = if ok {
             Ok(ActionReport {
                 summary: "restarted".into(),
@@ -220,7 +229,7 @@ impl World {
     }
 }
 
-fn report(state: State) -> Report {
+pub(super) fn report(state: State) -> Report {
     Report {
         state,
         summary: format!("it is {}", state.as_str()),
@@ -229,15 +238,15 @@ fn report(state: State) -> Report {
     }
 }
 
-fn fault() -> Fault {
+pub(super) fn fault() -> Fault {
     Fault::new(FaultKind::Trap, "unreachable executed")
 }
 
-fn mails(changes: &Changes) -> Vec<NotificationKind> {
+pub(super) fn mails(changes: &Changes) -> Vec<NotificationKind> {
     changes.outbox.iter().map(|row| row.payload.kind).collect()
 }
 
-fn kinds(changes: &Changes) -> Vec<&'static str> {
+pub(super) fn kinds(changes: &Changes) -> Vec<&'static str> {
     changes
         .timeline
         .iter()
@@ -245,7 +254,7 @@ fn kinds(changes: &Changes) -> Vec<&'static str> {
         .collect()
 }
 
-fn action_runs(changes: &Changes) -> Vec<i64> {
+pub(super) fn action_runs(changes: &Changes) -> Vec<i64> {
     let run = |effect: &Effect| match effect {
         Effect::RunAction(job) => Some(job.id),
         _ => None,

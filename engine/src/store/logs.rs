@@ -260,7 +260,7 @@ fn matches_here(filter: &Filter, row: &Row) -> bool {
         })
 }
 
-fn decode(
+pub(super) fn decode(
     (id, ts, received, source, level, message, fields): (
         i64,
         i64,

@@ -5,6 +5,12 @@ use super::{Conn, Result};
 /// Key of the random name of this installation.
 const INSTALLATION: &str = "installation";
 
+/// Key of the hash of a series' report URL.
+pub fn report_key(check: &str, node: &str) -> String {
+    // Names have no line breaks, so one can part them.
+    format!("report\n{check}\n{node}")
+}
+
 /// The value of a key.
 pub async fn get(conn: &mut Conn, key: &str) -> Result<Option<String>> {
     Ok(sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")

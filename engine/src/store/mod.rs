@@ -21,6 +21,7 @@ pub mod meta;
 pub mod objects;
 pub mod open;
 pub mod outbox;
+pub mod past;
 pub mod plugins;
 pub mod quarantines;
 pub mod results;

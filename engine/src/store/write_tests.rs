@@ -28,6 +28,7 @@ pub(crate) fn alert(id: i64, phase: Phase) -> Alert {
         threads: Default::default(),
         remedies: Default::default(),
         escalated: false,
+        suppressed_by: Vec::new(),
     }
 }
 

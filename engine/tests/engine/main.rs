@@ -4,6 +4,7 @@
 mod authoring;
 mod commands;
 mod crash;
+mod heartbeat;
 mod hostile;
 mod lifecycle;
 mod mail_server;

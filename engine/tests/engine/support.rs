@@ -236,6 +236,11 @@ impl TestApp {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.engine.address()
+    }
+
     pub async fn api(&self) -> Api {
         Api::log_in(self.engine.address()).await
     }

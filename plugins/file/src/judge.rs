@@ -1,5 +1,6 @@
 use bellwether_plugin::files::{Error, FileType, Files, Metadata};
 use bellwether_plugin::findings::Findings;
+use bellwether_plugin::text::Age;
 use bellwether_plugin::{ProbeError, Report, Request};
 
 use crate::Config;
@@ -34,7 +35,7 @@ pub fn check(request: &Request, config: &Config, host: &dyn Files) -> Result<Rep
     let mut findings = Findings::default();
     let age = request.now.saturating_sub(found.modified) as f64 / 1e6;
     findings.exceeds(age, config.warn_age_s, config.critical_age_s, |limit| {
-        format!("older than {}", duration(limit))
+        format!("older than {}", Age(limit))
     });
     let entries = match found.file_type {
         FileType::Directory => Some(folder(config, host, &mut findings)?),
@@ -49,7 +50,7 @@ pub fn check(request: &Request, config: &Config, host: &dyn Files) -> Result<Rep
     };
     let size = entries.is_none().then_some(found.size as f64);
     Ok(findings
-        .report(format!("{shown}: {what}, changed {} ago", duration(age)))
+        .report(format!("{shown}: {what}, changed {} ago", Age(age)))
         .metric_if("size_bytes", size)
         .metric("age_s", age)
         .metric_if("entries", entries.map(|count| count as f64)))
@@ -102,14 +103,4 @@ fn content(
         findings.critical(format!("found {text:?} near its end"));
     }
     Ok(())
-}
-
-/// Seconds as people say them.
-fn duration(seconds: f64) -> String {
-    match seconds {
-        value if value < 120.0 => format!("{value:.0} s"),
-        value if value < 7_200.0 => format!("{:.0} min", value / 60.0),
-        value if value < 172_800.0 => format!("{:.1} h", value / 3_600.0),
-        value => format!("{:.1} d", value / 86_400.0),
-    }
 }

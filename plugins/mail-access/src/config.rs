@@ -10,6 +10,12 @@ bellwether_plugin::endpoint_config! {
         pub protocol: Protocol,
         /// How the connection is encrypted; not at all where absent.
         pub tls: Option<Encryption>,
+        /// User to log in as.
+        pub user: Option<String>,
+        /// Secret that is the password.
+        pub password_secret: Option<String>,
+        /// True: send the password without TLS to other machines, too.
+        pub allow_plaintext: Option<bool>,
         /// Text that the greeting must hold.
         pub expect_banner: Option<String>,
         /// Capabilities that must be offered.
@@ -44,9 +50,11 @@ impl Config {
 pub const SCHEMA: &str = bellwether_plugin::endpoint_schema!(
     port: r##""examples":[143]"##,
     required: r##"["protocol"]"##,
-    own: r##"
+    own: concat!(r##"
+"user":{"type":"string","title":"User","description":"user to log in as; with password_secret","examples":["monitoring"]},
+"##, bellwether_plugin::login_schema!(), r##",
 "protocol":{"type":"string","enum":["imap","pop3"],"title":"Protocol","description":"what the server speaks; the usual ports are 143 and 110, with TLS from the start 993 and 995","examples":["imap"]},
 "tls":{"type":"string","enum":["none","starttls","implicit"],"default":"none","title":"Encryption","description":"none; starttls: must be offered and work; implicit: TLS from the start"},
 "expect_banner":{"type":"string","title":"Banner","description":"text that the greeting must hold, in any case","examples":["Dovecot"]},
-"require":{"type":"array","items":{"type":"string"},"default":[],"title":"Required capabilities","description":"capabilities that the server must offer (after TLS where it is used)","examples":[["IDLE"]]}"##,
+"require":{"type":"array","items":{"type":"string"},"default":[],"title":"Required capabilities","description":"capabilities that the server must offer (after TLS where it is used)","examples":[["IDLE"]]}"##),
 );

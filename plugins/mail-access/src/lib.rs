@@ -8,7 +8,9 @@ mod tests;
 
 pub use config::{Config, SCHEMA};
 
-use bellwether_plugin::{Manifest, Probe, ProbeError, Report, Request, export_probe, net};
+use bellwether_plugin::{
+    Manifest, Probe, ProbeError, Report, Request, export_probe, login, net, secrets,
+};
 
 /// The probe.
 pub struct MailAccess;
@@ -24,12 +26,15 @@ impl Probe for MailAccess {
             SCHEMA,
         )
         .wants("net")
+        .wants("read-secrets")
         .connection_metrics(true)
         .metric("capabilities", "1", "capabilities that the server offers")
+        .metric("messages", "1", "messages in the inbox, with a login")
     }
 
     fn check(request: &Request, config: Config) -> Result<Report, ProbeError> {
-        judge::check(request, &config, &net::Host)
+        let password = login::password(config.password_secret.as_deref(), &secrets::Host)?;
+        judge::check(request, &config, password.as_deref(), &net::Host)
     }
 }
 

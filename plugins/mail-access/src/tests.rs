@@ -1,8 +1,8 @@
 use bellwether_plugin::fake::{
     self, FakeConnection, certificate, manifest_problems, metric, mutations,
 };
-use bellwether_plugin::net::Error;
-use bellwether_plugin::{ProbeError, Report, State, config};
+use bellwether_plugin::net::{Error, Net};
+use bellwether_plugin::{ProbeError, Report, Request, State, config};
 
 use crate::{Config, MailAccess, judge};
 
@@ -15,8 +15,20 @@ const POP3: &[&str] = &[
     "+OK\r\nUIDL\r\nSTLS\r\nSASL PLAIN LOGIN\r\n.\r\n",
 ];
 
+fn without_password(
+    request: &Request,
+    config: &Config,
+    net: &dyn Net,
+) -> Result<Report, ProbeError> {
+    judge::check(request, config, None, net)
+}
+
+fn with_password(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
+    judge::check(request, config, Some("s\"3\\t"), net)
+}
+
 fn run(json: &str, answer: Result<FakeConnection, Error>) -> Result<Report, ProbeError> {
-    fake::run(judge::check, json, answer)
+    fake::run(without_password, json, answer)
 }
 
 fn outcome(json: &str, chunks: &[&str]) -> (State, String) {
@@ -153,5 +165,121 @@ fn no_bytes_make_it_panic() {
             let report = run(json, Ok(FakeConnection::sending(&bytes))).unwrap();
             assert!(report.summary.len() < 1_000, "{}", report.summary.len());
         }
+    }
+}
+
+/// State, summary, messages and what was written, over TLS.
+fn secure(protocol: &str, chunks: &[&str]) -> (State, String, Option<f64>, String) {
+    let json = format!(r#"{{"protocol":"{protocol}","user":"me","password_secret":"mail"}}"#);
+    let connection = FakeConnection {
+        certificate: Some(certificate(90)),
+        ..FakeConnection::reading(chunks)
+    };
+    let written = connection.written.clone();
+    let report = fake::run(with_password, &json, Ok(connection)).unwrap();
+    let written = String::from_utf8_lossy(&written.borrow()).into_owned();
+    let messages = metric(&report, "messages");
+    (report.state, report.summary, messages, written)
+}
+
+const OPEN: &str = "* OK hello\r\n";
+
+#[test]
+fn a_login_counts_the_inbox() {
+    let inbox = "* CAPABILITY IMAP4rev1 QUOTA\r\na6 OK\r\n\
+        * STATUS INBOX (MESSAGES 3)\r\na7 OK done\r\n";
+    for (capabilities, answer, written) in [
+        (
+            "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\na1 OK\r\n",
+            "+ \r\na5 OK in\r\n",
+            "a5 AUTHENTICATE PLAIN\r\nAG1lAHMiM1x0\r\n",
+        ),
+        (
+            "* CAPABILITY IMAP4rev1\r\na1 OK\r\n",
+            "* 1 EXISTS\r\na5 OK in\r\n",
+            "a5 LOGIN \"me\" \"s\\\"3\\\\t\"\r\n",
+        ),
+    ] {
+        let (state, summary, messages, found) =
+            secure("imap", &[OPEN, capabilities, answer, inbox]);
+        assert_eq!((state, messages), (State::Ok, Some(3.0)), "{summary}");
+        assert_eq!(summary, "IMAP ready, 2 capabilities, 3 messages");
+        assert!(found.contains(written), "{found}");
+    }
+    let (state, summary, messages, found) = secure(
+        "pop3",
+        &[
+            "+OK hi\r\n",
+            "+OK\r\nUIDL\r\n.\r\n",
+            "+OK\r\n+OK\r\n+OK 5 1024\r\n",
+        ],
+    );
+    assert_eq!((state, messages), (State::Ok, Some(5.0)), "{summary}");
+    assert!(
+        found.contains("USER me\r\nPASS s\"3\\t\r\nSTAT\r\n"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_login_that_fails_is_critical() {
+    let plain = "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\na1 OK\r\n";
+    for (protocol, chunks, text) in [
+        (
+            "imap",
+            [OPEN, plain, "+ \r\na5 NO [AUTHENTICATIONFAILED] wrong\r\n"],
+            "refuses the login: [AUTHENTICATIONFAILED] wrong",
+        ),
+        (
+            "imap",
+            [
+                OPEN,
+                "* CAPABILITY IMAP4rev1 LOGINDISABLED\r\na1 OK\r\n",
+                "",
+            ],
+            "expected AUTH=PLAIN or LOGIN",
+        ),
+        (
+            "pop3",
+            [
+                "+OK hi\r\n",
+                "+OK\r\nUIDL\r\n.\r\n",
+                "+OK\r\n-ERR wrong\r\n",
+            ],
+            "refuses the login: wrong",
+        ),
+        (
+            "pop3",
+            [
+                "+OK hi\r\n",
+                "+OK\r\nUIDL\r\n.\r\n",
+                "+OK\r\n+OK\r\n+OK many\r\n",
+            ],
+            "expected the number of messages",
+        ),
+    ] {
+        let (state, summary, messages, _) = secure(protocol, &chunks);
+        assert_eq!((state, messages), (State::Critical, None), "{summary}");
+        assert!(summary.contains(text), "{summary}");
+    }
+    let json = r#"{"protocol":"imap","user":"me","password_secret":"mail"}"#;
+    let refused = fake::run(
+        with_password,
+        json,
+        Ok(FakeConnection::reading(&[OPEN, plain])),
+    );
+    assert!(
+        matches!(&refused, Err(ProbeError::Config(problem)) if problem.message.contains("allow_plaintext")),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn no_answer_to_a_login_makes_it_panic() {
+    let sample = b"* OK x\r\n* CAPABILITY A AUTH=PLAIN\r\na1 OK\r\n+\r\na5 OK\r\n\
+        * CAPABILITY A\r\na6 OK\r\n* STATUS INBOX (MESSAGES 3)\r\na7 OK\r\n";
+    let json = r#"{"protocol":"imap","user":"me","password_secret":"m","allow_plaintext":true}"#;
+    for bytes in mutations(sample) {
+        let _ = fake::run(with_password, json, Ok(FakeConnection::sending(&bytes)));
     }
 }

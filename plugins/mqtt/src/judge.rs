@@ -2,6 +2,7 @@
 
 use bellwether_plugin::endpoint::one_line;
 use bellwether_plugin::findings::Findings;
+use bellwether_plugin::login::Login;
 use bellwether_plugin::net::{Connection, Error, Millis, Net, judge as judge_error, ms};
 use bellwether_plugin::wire::unexpected;
 use bellwether_plugin::{ProbeError, Report, Request};
@@ -25,7 +26,13 @@ struct Seen {
 }
 
 /// Connects and judges.
-pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
+pub fn check(
+    request: &Request,
+    config: &Config,
+    password: Option<&str>,
+    net: &dyn Net,
+) -> Result<Report, ProbeError> {
+    let login = Login::of(config.user.as_deref(), password, config.allow_plaintext)?;
     one_line("/client_id", config.client_id.as_deref())?;
     one_line("/round_trip_topic", config.round_trip_topic.as_deref())?;
     if let Some(topic) = &config.round_trip_topic
@@ -44,9 +51,9 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     let mut findings = Findings::default();
     let mut summary = String::new();
     let mut seen = None;
-    match talk(request, config, version, &*connection) {
+    match talk(request, config, login.as_ref(), version, &*connection) {
         Ok(answer) => {
-            summary = judge(config, version, &answer, &mut findings);
+            summary = judge(config, login.is_some(), version, &answer, &mut findings);
             seen = Some(answer);
         }
         Err(error) => findings.failed(error)?,
@@ -60,24 +67,31 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         .metric_if("round_trip_ms", seen.and_then(|seen| seen.round_trip)))
 }
 
-fn judge(config: &Config, version: Version, seen: &Seen, findings: &mut Findings) -> String {
+fn judge(
+    config: &Config,
+    with_login: bool,
+    version: Version,
+    seen: &Seen,
+    findings: &mut Findings,
+) -> String {
     let name = match version {
         Version::V3 => "MQTT 3.1.1",
         Version::V5 => "MQTT 5",
     };
-    if wants_login(version, seen.code) {
+    if wants_login(version, seen.code) && !with_login {
         if config.round_trip_topic.is_some() {
-            findings.unknown("no round trip without a login, which this probe does not give");
+            findings.unknown("no round trip without a login; set user and password_secret");
         }
         let reason = refusal(version, seen.code);
         return format!("{name} broker answers, and asks for a login ({reason})");
     }
     if seen.code != 0 {
         let reason = refusal(version, seen.code);
-        findings.critical(format!(
-            "refuses connections: {reason} (code {})",
-            seen.code
-        ));
+        let what = match wants_login(version, seen.code) {
+            true => "the login",
+            false => "connections",
+        };
+        findings.critical(format!("refuses {what}: {reason} (code {})", seen.code));
         return String::new();
     }
     match seen.round_trip {
@@ -93,6 +107,7 @@ fn judge(config: &Config, version: Version, seen: &Seen, findings: &mut Findings
 fn talk(
     request: &Request,
     config: &Config,
+    login: Option<&Login<'_>>,
     version: Version,
     connection: &dyn Connection,
 ) -> Result<Seen, Error> {
@@ -101,7 +116,11 @@ fn talk(
         Some(name) => name.clone(),
         None => client_id(request),
     };
-    connection.write(&connect(version, &client_id))?;
+    if let Some(login) = login {
+        login.may_send(connection)?;
+    }
+    let login = login.map(|login| (login.user, login.password));
+    connection.write(&connect(version, &client_id, login))?;
     let answer = read_packet(connection, CONNACK)?;
     let code = match (answer.kind(), connack(&answer.body)) {
         (kind::CONNACK, Some(code)) => code,

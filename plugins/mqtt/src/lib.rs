@@ -9,7 +9,9 @@ mod tests;
 
 pub use config::{Config, SCHEMA};
 
-use bellwether_plugin::{Manifest, Probe, ProbeError, Report, Request, export_probe, net};
+use bellwether_plugin::{
+    Manifest, Probe, ProbeError, Report, Request, export_probe, login, net, secrets,
+};
 
 /// The probe.
 pub struct Mqtt;
@@ -25,6 +27,7 @@ impl Probe for Mqtt {
             SCHEMA,
         )
         .wants("net")
+        .wants("read-secrets")
         .connection_metrics(true)
         .metric(
             "round_trip_ms",
@@ -39,7 +42,8 @@ impl Probe for Mqtt {
     }
 
     fn check(request: &Request, config: Config) -> Result<Report, ProbeError> {
-        judge::check(request, &config, &net::Host)
+        let password = login::password(config.password_secret.as_deref(), &secrets::Host)?;
+        judge::check(request, &config, password.as_deref(), &net::Host)
     }
 }
 

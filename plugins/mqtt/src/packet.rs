@@ -96,18 +96,22 @@ fn properties(bytes: &mut Vec<u8>, version: Version) {
     }
 }
 
-/// Asks for a clean session.
-pub fn connect(version: Version, client_id: &str) -> Vec<u8> {
+/// Asks for a clean session, with user and password where there are any.
+pub fn connect(version: Version, client_id: &str, login: Option<(&str, &str)>) -> Vec<u8> {
     let mut body = Vec::new();
     text(&mut body, "MQTT");
     body.push(match version {
         Version::V3 => 4,
         Version::V5 => 5,
     });
-    body.push(0x02);
+    body.push(if login.is_some() { 0xc2 } else { 0x02 });
     body.extend(KEEP_ALIVE.to_be_bytes());
     properties(&mut body, version);
     text(&mut body, client_id);
+    if let Some((user, password)) = login {
+        text(&mut body, user);
+        text(&mut body, password);
+    }
     packet(0x10, &body)
 }
 

@@ -1,12 +1,12 @@
 use bellwether_plugin::fake::{
     self, FakeConnection, manifest_problems, metric, mutations, request,
 };
-use bellwether_plugin::net::Error;
-use bellwether_plugin::{ProbeError, Report, State};
+use bellwether_plugin::net::{Error, Net};
+use bellwether_plugin::{ProbeError, Report, Request, State};
 
 use crate::config::Version;
 use crate::packet::{connect, publish, subscribe};
-use crate::{Mqtt, judge};
+use crate::{Config, Mqtt, judge};
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const CONNACK_5: &[u8] = &[0x20, 3, 0, 0, 0];
@@ -22,8 +22,20 @@ fn payload() -> Vec<u8> {
     .into_bytes()
 }
 
+fn without_password(
+    request: &Request,
+    config: &Config,
+    net: &dyn Net,
+) -> Result<Report, ProbeError> {
+    judge::check(request, config, None, net)
+}
+
+fn with_password(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
+    judge::check(request, config, Some("s\"3\\t"), net)
+}
+
 fn run(json: &str, bytes: &[u8]) -> Result<Report, ProbeError> {
-    fake::run(judge::check, json, Ok(FakeConnection::sending(bytes)))
+    fake::run(without_password, json, Ok(FakeConnection::sending(bytes)))
 }
 
 fn outcome(json: &str, bytes: &[u8]) -> (State, String) {
@@ -46,12 +58,16 @@ fn the_schema_fits_the_configuration() {
 #[test]
 fn packets_are_what_the_protocol_says() {
     assert_eq!(
-        connect(Version::V3, "ab"),
+        connect(Version::V3, "ab", None),
         b"\x10\x0e\0\x04MQTT\x04\x02\0\x3c\0\x02ab".as_slice()
     );
     assert_eq!(
-        connect(Version::V5, "ab"),
+        connect(Version::V5, "ab", None),
         b"\x10\x0f\0\x04MQTT\x05\x02\0\x3c\0\0\x02ab".as_slice()
+    );
+    assert_eq!(
+        connect(Version::V5, "ab", Some(("u", "pw"))),
+        b"\x10\x16\0\x04MQTT\x05\xc2\0\x3c\0\0\x02ab\0\x01u\0\x02pw".as_slice()
     );
     assert_eq!(
         subscribe(Version::V3, "t"),
@@ -85,7 +101,7 @@ fn a_broker_that_accepts_is_ok() {
 fn a_message_goes_round() {
     let connection = FakeConnection::sending(&round_trip());
     let written = connection.written.clone();
-    let report = fake::run(judge::check, TOPIC, Ok(connection)).unwrap();
+    let report = fake::run(without_password, TOPIC, Ok(connection)).unwrap();
     assert_eq!(report.state, State::Ok, "{}", report.summary);
     assert!(metric(&report, "round_trip_ms").is_some());
     let own = publish(Version::V3, "a/b", &payload());
@@ -181,7 +197,7 @@ fn what_is_wrong_is_named() {
         assert_eq!(state, State::Critical);
         assert!(summary.contains(text), "{summary}");
     }
-    let refused = fake::run(judge::check, "{}", Err(Error::Refused));
+    let refused = fake::run(without_password, "{}", Err(Error::Refused));
     assert_eq!(refused, Ok(Report::critical("connection refused")));
 }
 
@@ -193,4 +209,36 @@ fn no_bytes_make_it_panic() {
             assert!(report.summary.len() < 1_000);
         }
     }
+}
+
+#[test]
+fn a_login_goes_with_the_connection() {
+    let json = r#"{"user":"me","password_secret":"broker","tls":true}"#;
+    let run = |bytes: &[u8]| {
+        let connection = FakeConnection {
+            certificate: Some(fake::certificate(90)),
+            ..FakeConnection::sending(bytes)
+        };
+        let written = connection.written.clone();
+        let report = fake::run(with_password, json, Ok(connection)).unwrap();
+        let written = written.borrow().clone();
+        (report.state, report.summary, written)
+    };
+    let (state, summary, written) = run(CONNACK);
+    assert_eq!(state, State::Ok, "{summary}");
+    let login = b"\0\x02me\0\x05s\"3\\t";
+    assert!(written.windows(login.len()).any(|bytes| bytes == login));
+    let (state, summary, _) = run(&[0x20, 2, 0, 5]);
+    assert_eq!(
+        (state, summary.as_str()),
+        (
+            State::Critical,
+            "refuses the login: not authorized (code 5)"
+        )
+    );
+    let readable = fake::run(with_password, json, Ok(FakeConnection::sending(CONNACK)));
+    assert!(
+        matches!(&readable, Err(ProbeError::Config(problem)) if problem.message.contains("allow_plaintext")),
+        "{readable:?}"
+    );
 }

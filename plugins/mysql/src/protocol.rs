@@ -98,6 +98,10 @@ pub struct Greeting {
     /// As the server writes it, without MariaDB's prefix for old replicas.
     pub version: String,
     capabilities: u32,
+    /// The challenge that a password is proved with.
+    pub scramble: Vec<u8>,
+    /// How the server wants that done; a user's own method may differ.
+    pub method: String,
 }
 
 impl Greeting {
@@ -110,15 +114,25 @@ impl Greeting {
             .strip_prefix("5.5.5-")
             .unwrap_or(&version)
             .to_owned();
-        // Connection id, first part of the scramble, filler.
-        let rest = rest.get(end + 1 + 4 + 8 + 1..)?;
+        // Connection id, first part of the challenge, filler.
+        let rest = rest.get(end + 1 + 4..)?;
+        let (start, rest) = rest.split_first_chunk::<8>()?;
+        let rest = rest.get(1..)?;
         let (low, rest) = rest.split_first_chunk::<2>()?;
         // Character set and status.
         let high = rest
             .get(3..5)
             .map_or(0, |high| u32::from(u16::from_le_bytes([high[0], high[1]])));
+        // Length of the challenge and ten reserved bytes; its second part has at
+        // least 13 bytes, the last of which is none of it.
+        let rest = rest.get(3 + 2 + 1 + 10..).unwrap_or_default();
+        let (second, name) = rest.split_at_checked(13).unwrap_or_default();
+        let second = second.split_last().map_or(second, |(_, second)| second);
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
         Some(Greeting {
             version,
+            scramble: [start, second].concat(),
+            method: String::from_utf8_lossy(name).into_owned(),
             capabilities: u32::from(u16::from_le_bytes(*low)) | high << 16,
         })
     }
@@ -146,13 +160,17 @@ pub fn ssl_request(sequence: u8) -> Vec<u8> {
     packet(sequence, &response_head(true))
 }
 
-/// Logs in without a password.
-pub fn login(sequence: u8, user: &str, tls: bool) -> Vec<u8> {
+/// Logs in with a proof of a password by a method; an empty one without a
+/// password.
+pub fn login(sequence: u8, user: &str, tls: bool, method: &str, proof: &[u8]) -> Vec<u8> {
     let mut payload = response_head(tls);
     payload.extend(user.as_bytes());
-    // End of the name; a proof of no bytes.
-    payload.extend([0, 0]);
-    payload.extend(b"mysql_native_password\0");
+    payload.push(0);
+    // Proofs have 20 or 32 bytes.
+    payload.push(proof.len() as u8);
+    payload.extend(proof);
+    payload.extend(method.as_bytes());
+    payload.push(0);
     packet(sequence, &payload)
 }
 

@@ -8,17 +8,25 @@ use bellwether_plugin::text::{Number, printable, quoted};
 use bellwether_plugin::wire::postgres_wants_tls;
 use bellwether_plugin::{ProbeError, Report, Request, State};
 
+use crate::auth::{Login, log_in};
 use crate::config::{Config, Role, Tls};
+use crate::load::{Load, STATISTICS};
 use crate::protocol::{Refusal, Rows, Start, TERMINATE, query, read_rows, read_start, startup};
 
 /// What the server said.
 struct Seen {
     start: Start,
+    load: Option<Result<Load, Refusal>>,
     rows: Option<Result<Rows, Refusal>>,
 }
 
 /// Asks and judges.
-pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
+pub fn check(
+    request: &Request,
+    config: &Config,
+    password: Option<&str>,
+    net: &dyn Net,
+) -> Result<Report, ProbeError> {
     one_line("/user", config.user.as_deref())?;
     one_line("/database", config.database.as_deref())?;
     if config
@@ -37,9 +45,9 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
         Err(error) => return judge_error(error),
     };
     let mut findings = Findings::default();
-    match talk(request, config, &endpoint, &*connection) {
+    match talk(request, config, password, &endpoint, &*connection) {
         Ok(seen) => {
-            let summary = judge(config, &seen, &mut findings);
+            let summary = judge(config, password.is_some(), &seen, &mut findings);
             let report = endpoint.report(request, &*connection, findings, summary);
             Ok(with_metrics(report, &seen))
         }
@@ -53,6 +61,7 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
 fn talk(
     request: &Request,
     config: &Config,
+    password: Option<&str>,
     endpoint: &Endpoint<'_>,
     connection: &dyn Connection,
 ) -> Result<Seen, Error> {
@@ -80,7 +89,16 @@ fn talk(
         parameters.push(("statement_timeout", &timeout));
     }
     connection.write(&startup(&parameters))?;
-    let start = read_start(connection)?;
+    let mut start = read_start(connection)?;
+    if let (Start::Login(demand), Some(password)) = (&start, password) {
+        let login = Login::new(request, user, password, config.allow_plaintext, connection);
+        start = log_in(connection, demand.clone(), &login)?;
+    }
+    let mut load = None;
+    if matches!(start, Start::Ready(_)) && (config.needs_load() || password.is_some()) {
+        connection.write(&query(STATISTICS))?;
+        load = Some(read_rows(connection)?.map(|rows| Load::read(&rows.first)));
+    }
     let mut rows = None;
     if let (Start::Ready(_), Some(text)) = (&start, &config.query) {
         connection.write(&query(text))?;
@@ -88,7 +106,7 @@ fn talk(
     }
     // The judgement stands; a server that hangs up first is right too.
     let _ = connection.write(TERMINATE);
-    Ok(Seen { start, rows })
+    Ok(Seen { start, load, rows })
 }
 
 fn text(refusal: &Refusal) -> String {
@@ -96,19 +114,26 @@ fn text(refusal: &Refusal) -> String {
     format!("{message} ({})", printable(refusal.code.as_bytes()))
 }
 
-fn judge(config: &Config, seen: &Seen, findings: &mut Findings) -> String {
+fn judge(config: &Config, with_password: bool, seen: &Seen, findings: &mut Findings) -> String {
     let login = |what: String, findings: &mut Findings| {
         if config.needs_session() {
-            findings.unknown(
-                "no session without a password, which this probe does not give; see pg_hba.conf",
-            );
+            findings.unknown("no session without a password; set password_secret");
         }
         what
     };
     match &seen.start {
-        Start::Login(method) => {
-            let method = shorten(&printable(method.as_bytes()), 60);
-            login(format!("takes connections, asks for {method}"), findings)
+        Start::Login(demand) => {
+            let method = shorten(&printable(demand.name().as_bytes()), 60);
+            let what = format!("takes connections, asks for {method}");
+            if with_password {
+                findings.unknown("this probe logs in with SCRAM-SHA-256, MD5 or in clear only");
+                return what;
+            }
+            login(what, findings)
+        }
+        Start::Refused(refusal) if refusal.is_about_the_login() && with_password => {
+            findings.critical(format!("refuses the login: {}", text(refusal)));
+            String::new()
         }
         Start::Refused(refusal) if refusal.is_about_the_login() => login(
             format!("takes connections, refuses the login: {}", text(refusal)),
@@ -135,6 +160,15 @@ fn judge(config: &Config, seen: &Seen, findings: &mut Findings) -> String {
                 _ => {}
             }
             judge_rows(config, seen, findings);
+            match &seen.load {
+                Some(Ok(load)) => load.judge(config, findings),
+                // What nobody asked for may be missing: a pooler's console, an
+                // old server.
+                Some(Err(refusal)) if config.needs_load() => {
+                    findings.critical(format!("the query of the load failed: {}", text(refusal)));
+                }
+                Some(Err(_)) | None => {}
+            }
             let version = shorten(&printable(version.as_bytes()), 60);
             // Where it is out of bounds the findings say so.
             let value = match value(seen).filter(|_| findings.state() == State::Ok) {
@@ -148,7 +182,12 @@ fn judge(config: &Config, seen: &Seen, findings: &mut Findings) -> String {
 
 fn value(seen: &Seen) -> Option<f64> {
     let rows = seen.rows.as_ref()?.as_ref().ok()?;
-    let value: f64 = match rows.first.as_deref()?.trim() {
+    number(rows.first.first()?.as_deref()?)
+}
+
+/// A column that is a number or a boolean.
+pub fn number(text: &str) -> Option<f64> {
+    let value: f64 = match text.trim() {
         "t" => 1.0,
         "f" => 0.0,
         number => number.parse().ok()?,
@@ -167,7 +206,7 @@ fn judge_rows(config: &Config, seen: &Seen, findings: &mut Findings) {
             findings.below("value", value, config.warn_below, config.critical_below);
         }
         (Some(Ok(rows)), None) => {
-            let found = match (&rows.first, rows.count) {
+            let found = match (rows.first.first().unwrap_or(&None), rows.count) {
                 (Some(text), _) => quoted(text.as_bytes()),
                 (None, 0) => "no row".to_owned(),
                 (None, _) => "NULL".to_owned(),
@@ -184,6 +223,10 @@ fn with_metrics(report: Report, seen: &Seen) -> Report {
     };
     let standby = standby.map(|word| if word == "on" { 1.0 } else { 0.0 });
     let rows = seen.rows.as_ref().and_then(|rows| rows.as_ref().ok());
+    let report = match &seen.load {
+        Some(Ok(load)) => load.metrics(report),
+        _ => report,
+    };
     report
         .metric("ready", ready)
         .metric_if("in_recovery", standby)

@@ -102,13 +102,38 @@ impl Refusal {
 /// them could be more than a plugin has memory for.
 const PARAMETERS: [&str; 2] = ["server_version", "in_hot_standby"];
 
+/// The proof that a server demands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Demand {
+    /// The password itself.
+    Clear,
+    /// With this salt.
+    Md5([u8; 4]),
+    /// One of these methods of SASL.
+    Sasl(Vec<String>),
+    /// Something else.
+    Other(&'static str),
+}
+
+impl Demand {
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        match self {
+            Demand::Clear => "a password in clear",
+            Demand::Md5(_) => "an MD5 password",
+            Demand::Sasl(methods) => methods.first().map_or("SASL", String::as_str),
+            Demand::Other(name) => name,
+        }
+    }
+}
+
 /// How a session began.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Start {
     /// With these of [`PARAMETERS`].
     Ready(BTreeMap<&'static str, String>),
     /// Not without proof of who we are.
-    Login(String),
+    Login(Demand),
     /// Not at all.
     Refused(Refusal),
 }
@@ -121,7 +146,7 @@ pub fn read_start(connection: &dyn Connection) -> Result<Start, Error> {
         match message.kind {
             b'R' => match authentication(&message.body) {
                 Some(None) => {}
-                Some(Some(method)) => return Ok(Start::Login(method)),
+                Some(Some(demand)) => return Ok(Start::Login(demand)),
                 None => return Err(unexpected("a request to authenticate", &message.body)),
             },
             b'E' => return Ok(Start::Refused(Refusal::read(&message.body))),
@@ -142,29 +167,30 @@ pub fn read_start(connection: &dyn Connection) -> Result<Start, Error> {
     Err(too_many())
 }
 
-/// The method that the server demands; none where it demands nothing.
-fn authentication(body: &[u8]) -> Option<Option<String>> {
+/// The proof that the server demands; none where it demands nothing.
+fn authentication(body: &[u8]) -> Option<Option<Demand>> {
     let (method, rest) = body.split_first_chunk::<4>()?;
-    let name = match u32::from_be_bytes(*method) {
+    Some(Some(match u32::from_be_bytes(*method) {
         0 => return Some(None),
-        2 => "Kerberos",
-        3 => "a password in clear",
-        5 => "an MD5 password",
-        7 | 9 => "GSSAPI or SSPI",
+        2 => Demand::Other("Kerberos"),
+        3 => Demand::Clear,
+        5 => Demand::Md5(*rest.first_chunk()?),
+        7 | 9 => Demand::Other("GSSAPI or SSPI"),
         10 => {
-            let first = rest.split(|byte| *byte == 0).next()?;
-            return Some(Some(String::from_utf8_lossy(first).into_owned()));
+            let methods = rest.split(|byte| *byte == 0);
+            let methods = methods.filter(|name| !name.is_empty()).take(16);
+            let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+            Demand::Sasl(methods.map(text).collect())
         }
-        _ => "an unknown proof",
-    };
-    Some(Some(name.to_owned()))
+        _ => Demand::Other("an unknown proof"),
+    }))
 }
 
 /// The answer to a query.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows {
-    /// First column of the first row; absent without rows or where it is NULL.
-    pub first: Option<String>,
+    /// Columns of the first row, absent where they are NULL; none without rows.
+    pub first: Vec<Option<String>>,
     /// How many rows came.
     pub count: usize,
 }
@@ -178,7 +204,7 @@ pub fn read_rows(connection: &dyn Connection) -> Result<Result<Rows, Refusal>, E
         match message.kind {
             b'D' => {
                 if rows.count == 0 {
-                    rows.first = first_column(&message.body);
+                    rows.first = columns(&message.body);
                 }
                 rows.count += 1;
             }
@@ -191,17 +217,32 @@ pub fn read_rows(connection: &dyn Connection) -> Result<Result<Rows, Refusal>, E
     Err(too_many())
 }
 
-/// The first column of a DataRow, as text.
-pub fn first_column(body: &[u8]) -> Option<String> {
-    let (count, rest) = body.split_first_chunk::<2>()?;
-    if u16::from_be_bytes(*count) == 0 {
-        return None;
+/// Most columns that are read of a row.
+const MAX_COLUMNS: u16 = 64;
+
+/// The columns of a DataRow, as text, up to where it is cut.
+pub fn columns(body: &[u8]) -> Vec<Option<String>> {
+    let Some((count, mut rest)) = body.split_first_chunk::<2>() else {
+        return Vec::new();
+    };
+    let mut columns = Vec::new();
+    for _ in 0..u16::from_be_bytes(*count).min(MAX_COLUMNS) {
+        let Some((length, behind)) = rest.split_first_chunk::<4>() else {
+            break;
+        };
+        // NULL has the length -1.
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            rest = behind;
+            columns.push(None);
+            continue;
+        };
+        let Some((value, behind)) = behind.split_at_checked(length) else {
+            break;
+        };
+        rest = behind;
+        columns.push(Some(String::from_utf8_lossy(value).into_owned()));
     }
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    // NULL has the length -1.
-    let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
-    let value = rest.get(..length)?;
-    Some(String::from_utf8_lossy(value).into_owned())
+    columns
 }
 
 fn too_many() -> Error {

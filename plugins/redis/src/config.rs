@@ -7,6 +7,12 @@ bellwether_plugin::endpoint_config! {
     pub struct Config {
         /// Speak TLS from the start.
         pub tls: Option<bool>,
+        /// ACL user to log in as; the default one where absent.
+        pub user: Option<String>,
+        /// Secret that is the password.
+        pub password_secret: Option<String>,
+        /// True: send the password without TLS to other machines, too.
+        pub allow_plaintext: Option<bool>,
         /// What the server must be.
         pub role: Option<Role>,
         /// More clients are a warning.
@@ -56,7 +62,9 @@ impl Config {
 pub const SCHEMA: &str = bellwether_plugin::endpoint_schema!(
     port: r##""default":6379"##,
     required: "[]",
-    own: r##"
+    own: concat!(r##"
+"user":{"type":"string","title":"User","description":"ACL user to log in as (Redis 6); absent: the default user","examples":["monitoring"]},
+"##, bellwether_plugin::login_schema!(), r##",
 "tls":{"type":"boolean","default":false,"title":"TLS","description":"speak TLS from the start"},
 "role":{"type":"string","enum":["master","replica"],"title":"Role","description":"what the server must be in replication","examples":["master"]},
 "clients_warn":{"type":"number","title":"Warn above clients","description":"more connected clients are a warning","examples":[5000]},
@@ -65,5 +73,5 @@ pub const SCHEMA: &str = bellwether_plugin::endpoint_schema!(
 "memory_critical_percent":{"type":"number","title":"Critical above memory (%)","description":"a greater share of maxmemory is critical; 97 where the server refuses writes when it is full (noeviction), else none","examples":[97]},
 "lag_warn_s":{"type":"number","title":"Warn above lag (s)","description":"a replica that last heard from its master longer ago is a warning, in seconds; 30","examples":[30]},
 "lag_critical_s":{"type":"number","title":"Critical above lag (s)","description":"a replica that last heard from its master longer ago is critical, in seconds; 120","examples":[120]},
-"min_replicas":{"type":"number","title":"Replicas at least","description":"fewer connected replicas of a master are critical","examples":[1]}"##,
+"min_replicas":{"type":"number","title":"Replicas at least","description":"fewer connected replicas of a master are critical","examples":[1]}"##),
 );

@@ -2,6 +2,7 @@
 
 use bellwether_plugin::findings::Findings;
 use bellwether_plugin::http::shorten;
+use bellwether_plugin::login::{Login, may_send};
 use bellwether_plugin::net::{Connection, Error, Net, judge as judge_error};
 use bellwether_plugin::text::{Number, printable};
 use bellwether_plugin::wire::unexpected;
@@ -23,12 +24,22 @@ pub enum Answer {
     Info(Info),
     /// It works and tells nothing without a password.
     Password,
+    /// It does not take this login.
+    Login(String),
     /// It refuses.
     Refused(String),
 }
 
 /// Asks and judges.
-pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
+pub fn check(
+    request: &Request,
+    config: &Config,
+    password: Option<&str>,
+    net: &dyn Net,
+) -> Result<Report, ProbeError> {
+    if config.user.is_some() {
+        Login::of(config.user.as_deref(), password, None)?;
+    }
     let endpoint = config.endpoint(6379);
     let connection = match endpoint.connect(request, net, config.tls == Some(true)) {
         Ok(connection) => connection,
@@ -37,18 +48,25 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
     let mut findings = Findings::default();
     let mut info = Info::default();
     let mut summary = String::new();
-    match ask(&*connection) {
+    match ask(&*connection, config, password) {
         Ok(Answer::Info(found)) => {
             info = found;
             summary = describe(&info);
             judge(config, &info, &mut findings);
         }
+        // The user may not be allowed to ask.
+        Ok(Answer::Password) if password.is_some() => {
+            summary = "answers".to_owned();
+            findings.unknown("INFO is not readable for this user; see ACL SETUSER … +info");
+        }
+        Ok(Answer::Login(text)) => {
+            let text = shorten(&printable(text.as_bytes()), 200);
+            findings.critical(format!("refuses the login: {text}"));
+        }
         Ok(Answer::Password) => {
             summary = "answers, and asks for a password".to_owned();
             if config.needs_info() {
-                findings.unknown(
-                    "INFO is not readable without a password, which this probe does not give",
-                );
+                findings.unknown("INFO is not readable without a password; set password_secret");
             }
         }
         Ok(Answer::Refused(text)) => {
@@ -61,8 +79,22 @@ pub fn check(request: &Request, config: &Config, net: &dyn Net) -> Result<Report
 }
 
 /// The conversation.
-pub fn ask(connection: &dyn Connection) -> Result<Answer, Error> {
+pub fn ask(
+    connection: &dyn Connection,
+    config: &Config,
+    password: Option<&str>,
+) -> Result<Answer, Error> {
     const PONG: &str = "an answer to PING (+PONG)";
+    if let Some(password) = password {
+        may_send(connection, config.allow_plaintext)?;
+        // Before version 6 there are no users.
+        let words = ["AUTH"].into_iter().chain(config.user.as_deref());
+        let words: Vec<&str> = words.chain([password]).collect();
+        connection.write(&command(&words))?;
+        if let Reply::Error(text) = read_reply(connection, "an answer to AUTH (+OK)")? {
+            return Ok(Answer::Login(text));
+        }
+    }
     connection.write(&command(&["PING"]))?;
     match read_reply(connection, PONG)? {
         Reply::Text(text) if text.eq_ignore_ascii_case(b"PONG") => {}

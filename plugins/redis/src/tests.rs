@@ -1,9 +1,9 @@
 use bellwether_plugin::fake::{self, FakeConnection, manifest_problems, metric, mutations};
-use bellwether_plugin::net::Error;
-use bellwether_plugin::{ProbeError, Report, State};
+use bellwether_plugin::net::{Error, Net};
+use bellwether_plugin::{ProbeError, Report, Request, State};
 
 use crate::resp::Info;
-use crate::{Redis, judge};
+use crate::{Config, Redis, judge};
 
 const MASTER: &str = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:60\r\n\
     connected_clients:3\r\nblocked_clients:1\r\nused_memory:900\r\nmaxmemory:1000\r\n\
@@ -16,9 +16,21 @@ fn session(info: &str) -> String {
     format!("+PONG\r\n${}\r\n{info}\r\n+OK\r\n", info.len())
 }
 
+fn without_password(
+    request: &Request,
+    config: &Config,
+    net: &dyn Net,
+) -> Result<Report, ProbeError> {
+    judge::check(request, config, None, net)
+}
+
+fn with_password(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
+    judge::check(request, config, Some("p w\r\n"), net)
+}
+
 fn run(json: &str, answer: &str) -> Result<Report, ProbeError> {
     let connection = FakeConnection::sending(answer.as_bytes());
-    fake::run(judge::check, json, Ok(connection))
+    fake::run(without_password, json, Ok(connection))
 }
 
 fn outcome(json: &str, info: &str) -> (State, String) {
@@ -36,7 +48,7 @@ fn the_schema_fits_the_configuration() {
 fn a_good_master_is_ok_with_metrics() {
     let connection = FakeConnection::reading(&[&session(MASTER)]);
     let written = connection.written.clone();
-    let report = fake::run(judge::check, "{}", Ok(connection)).unwrap();
+    let report = fake::run(without_password, "{}", Ok(connection)).unwrap();
     assert_eq!(
         (report.state, report.summary.as_str()),
         (State::Ok, "Redis 7.0.15, master")
@@ -213,16 +225,83 @@ fn what_is_wrong_is_named() {
         assert_eq!(report.state, State::Critical);
         assert!(report.summary.contains(text), "{}", report.summary);
     }
-    let refused = fake::run(judge::check, "{}", Err(Error::Refused));
+    let refused = fake::run(without_password, "{}", Err(Error::Refused));
     assert_eq!(refused, Ok(Report::critical("connection refused")));
 }
 
 #[test]
 fn no_bytes_make_it_panic() {
     for bytes in mutations(session(MASTER).as_bytes()) {
-        let report = fake::run(judge::check, "{}", Ok(FakeConnection::sending(&bytes))).unwrap();
+        let report =
+            fake::run(without_password, "{}", Ok(FakeConnection::sending(&bytes))).unwrap();
         assert!(report.summary.len() < 1_000);
         let info = Info::read(&bytes);
         assert!(info.replica_offsets().count() < 2_001);
     }
+}
+
+#[test]
+fn a_login_comes_first() {
+    for (user, words) in [
+        ("", "*2\r\n$4\r\nAUTH\r\n$5\r\np w\r\n\r\n"),
+        (
+            r#""user":"probe","#,
+            "*3\r\n$4\r\nAUTH\r\n$5\r\nprobe\r\n$5\r\np w\r\n\r\n",
+        ),
+    ] {
+        let json = format!("{{{user}\"password_secret\":\"db\",\"tls\":true,\"role\":\"master\"}}");
+        let answer = format!("+OK\r\n{}", session(MASTER));
+        let connection = FakeConnection {
+            certificate: Some(fake::certificate(90)),
+            ..FakeConnection::reading(&[&answer])
+        };
+        let written = connection.written.clone();
+        let report = fake::run(with_password, &json, Ok(connection)).unwrap();
+        assert_eq!(
+            (report.state, report.summary.as_str()),
+            (State::Ok, "Redis 7.0.15, master")
+        );
+        let written = String::from_utf8_lossy(&written.borrow()).into_owned();
+        assert!(
+            written.starts_with(&format!("{words}*1\r\n$4\r\nPING\r\n")),
+            "{written:?}"
+        );
+    }
+}
+
+#[test]
+fn a_login_that_is_refused_is_critical() {
+    let judged = |answer: &str| {
+        let json = r#"{"password_secret":"db","allow_plaintext":true}"#;
+        let report = fake::run(with_password, json, Ok(FakeConnection::reading(&[answer])));
+        let report = report.unwrap();
+        (report.state, report.summary)
+    };
+    assert_eq!(
+        judged("-WRONGPASS invalid username-password pair\r\n"),
+        (
+            State::Critical,
+            "refuses the login: WRONGPASS invalid username-password pair".to_owned()
+        )
+    );
+    let (state, summary) = judged("+OK\r\n+PONG\r\n-NOPERM no permissions\r\n");
+    assert_eq!(state, State::Unknown);
+    assert!(summary.contains("not readable for this user"), "{summary}");
+}
+
+#[test]
+fn a_password_is_not_sent_readable() {
+    let connection = FakeConnection::reading(&["+OK\r\n"]);
+    let written = connection.written.clone();
+    let refused = fake::run(with_password, r#"{"password_secret":"db"}"#, Ok(connection));
+    assert!(
+        matches!(&refused, Err(ProbeError::Config(problem)) if problem.message.contains("allow_plaintext")),
+        "{refused:?}"
+    );
+    assert_eq!(written.borrow().len(), 0);
+    let half = run(r#"{"user":"probe"}"#, "");
+    assert!(
+        matches!(&half, Err(ProbeError::Config(problem)) if problem.pointer == "/user"),
+        "{half:?}"
+    );
 }

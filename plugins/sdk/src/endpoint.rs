@@ -26,14 +26,24 @@ impl Endpoint<'_> {
         net: &dyn Net,
         tls: bool,
     ) -> Result<Box<dyn Connection>, Error> {
+        let options = tls.then(|| self.tls());
+        self.connect_with(request, net, options.as_ref())
+    }
+
+    /// Connects, with these TLS options from the start where there are any.
+    pub fn connect_with(
+        &self,
+        request: &Request,
+        net: &dyn Net,
+        tls: Option<&TlsOptions>,
+    ) -> Result<Box<dyn Connection>, Error> {
         let host = self.host.unwrap_or(&request.node.address);
         if host.is_empty() {
             return Err(Error::Invalid(
                 "expected a host, found none; the node has no address".to_owned(),
             ));
         }
-        let options = tls.then(|| self.tls());
-        net.connect(host, self.port, options.as_ref())
+        net.connect(host, self.port, tls)
     }
 
     /// The TLS options, for an upgrade.

@@ -10,7 +10,7 @@ use crate::net::{
 };
 use crate::{
     Batch, Level, Manifest, Node, Probe, ProbeError, RawEntry, RawRecords, RawSpan, Report,
-    Request, Timestamp, state,
+    Request, Timestamp, secrets, state,
 };
 
 /// A network that answers as told and remembers what was asked.
@@ -145,6 +145,24 @@ impl state::Store for FakeStore {
     }
 }
 
+/// Secrets that a run may read; others are denied.
+#[derive(Default)]
+pub struct FakeSecrets(BTreeMap<String, String>);
+
+impl FakeSecrets {
+    /// One secret.
+    pub fn with(name: &str, value: &str) -> Self {
+        Self(BTreeMap::from([(name.to_owned(), value.to_owned())]))
+    }
+}
+
+impl secrets::Secrets for FakeSecrets {
+    fn get(&self, name: &str) -> Result<String, secrets::Error> {
+        let value = self.0.get(name).cloned();
+        value.ok_or_else(|| secrets::Error::Denied(format!("reading the secret {name}")))
+    }
+}
+
 /// A connection that reads what was prepared, one chunk a read, then the end of
 /// the stream.
 #[derive(Default)]
@@ -155,6 +173,8 @@ pub struct FakeConnection {
     pub written: std::rc::Rc<RefCell<Vec<u8>>>,
     /// The peer's certificate.
     pub certificate: Option<Certificate>,
+    /// Address and port that answered; 192.0.2.1:25 where absent.
+    pub peer: Option<String>,
     /// True after a STARTTLS upgrade.
     pub upgraded: Cell<bool>,
     /// What an upgrade fails with.
@@ -225,7 +245,7 @@ pub fn mutations(sample: &[u8]) -> Vec<Vec<u8>> {
 /// Reads the configuration and checks against a server that answers the one
 /// connect so.
 pub fn run<C: DeserializeOwned>(
-    check: fn(&Request, &C, &dyn Net) -> Result<Report, ProbeError>,
+    check: impl Fn(&Request, &C, &dyn Net) -> Result<Report, ProbeError>,
     json: &str,
     answer: Result<FakeConnection, Error>,
 ) -> Result<Report, ProbeError> {
@@ -324,7 +344,7 @@ impl Connection for FakeConnection {
     }
 
     fn peer(&self) -> String {
-        "192.0.2.1:25".to_owned()
+        self.peer.as_deref().unwrap_or("192.0.2.1:25").to_owned()
     }
 
     fn certificate(&self) -> Option<Certificate> {

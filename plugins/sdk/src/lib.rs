@@ -26,6 +26,7 @@ mod glue;
 pub mod greeting;
 pub mod http;
 pub mod log;
+pub mod login;
 mod manifest;
 pub mod net;
 mod notifier;

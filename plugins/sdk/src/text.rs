@@ -41,6 +41,20 @@ pub fn quoted(bytes: &[u8]) -> String {
     }
 }
 
+/// Seconds as people say them.
+pub struct Age(pub f64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            value if value < 120.0 => write!(out, "{value:.0} s"),
+            value if value < 7_200.0 => write!(out, "{:.0} min", value / 60.0),
+            value if value < 172_800.0 => write!(out, "{:.1} h", value / 3_600.0),
+            value => write!(out, "{:.1} d", value / 86_400.0),
+        }
+    }
+}
+
 /// A number as people write it: at most three decimals, or three significant
 /// digits below one, and no trailing zeros.
 pub struct Number(pub f64);
@@ -67,6 +81,19 @@ impl fmt::Display for Number {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ages_have_the_unit_that_fits() {
+        for (seconds, text) in [
+            (0.4, "0 s"),
+            (119.0, "119 s"),
+            (120.0, "2 min"),
+            (7_200.0, "2.0 h"),
+            (259_200.0, "3.0 d"),
+        ] {
+            assert_eq!(Age(seconds).to_string(), text);
+        }
+    }
 
     #[test]
     fn what_came_is_readable() {

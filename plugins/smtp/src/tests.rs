@@ -1,18 +1,30 @@
 use bellwether_plugin::fake::{
     self, FakeConnection, FakeNet, certificate, manifest_problems, metric, mutations, request,
 };
-use bellwether_plugin::net::{Error, Phase};
-use bellwether_plugin::{ProbeError, Report, State, config};
+use bellwether_plugin::net::{Error, Net, Phase};
+use bellwether_plugin::{ProbeError, Report, Request, State, config};
 
-use crate::{Smtp, judge};
+use crate::{Config, Smtp, judge};
 
 const GOOD: &[&str] = &[
     "220 mail.example.org ESMTP ready\r\n",
     "250-mail.example.org\r\n250-SIZE 1000\r\n250 STARTTLS\r\n",
 ];
 
+fn without_password(
+    request: &Request,
+    config: &Config,
+    net: &dyn Net,
+) -> Result<Report, ProbeError> {
+    judge::check(request, config, None, net)
+}
+
+fn with_password(request: &Request, config: &Config, net: &dyn Net) -> Result<Report, ProbeError> {
+    judge::check(request, config, Some("s\"3\\t"), net)
+}
+
 fn run(json: &str, answer: Result<FakeConnection, Error>) -> Result<Report, ProbeError> {
-    fake::run(judge::check, json, answer)
+    fake::run(without_password, json, answer)
 }
 
 fn outcome(json: &str, chunks: &[&str]) -> (State, String) {
@@ -53,7 +65,8 @@ fn the_port_follows_the_encryption() {
         (r#"{"tls":"starttls","port":587}"#, 587, false),
     ] {
         let net = FakeNet::connecting(Err(Error::Refused));
-        let report = judge::check(&request(json), &config::parse(json).unwrap(), &net).unwrap();
+        let report =
+            judge::check(&request(json), &config::parse(json).unwrap(), None, &net).unwrap();
         assert_eq!(report, Report::critical("connection refused"));
         let connects = net.connects.borrow();
         assert_eq!(connects[0].0, "192.0.2.1");
@@ -169,4 +182,78 @@ fn no_bytes_make_it_panic() {
         let report = run(json, Ok(FakeConnection::sending(&bytes))).unwrap();
         assert!(report.summary.len() < 1_000);
     }
+}
+
+const LOGIN: &str = r#"{"user":"me","password_secret":"mail"}"#;
+
+/// State, summary and what was written, over TLS.
+fn secure(json: &str, chunks: &[&str]) -> (State, String, String) {
+    let connection = FakeConnection {
+        certificate: Some(certificate(90)),
+        ..FakeConnection::reading(chunks)
+    };
+    let written = connection.written.clone();
+    let report = fake::run(with_password, json, Ok(connection)).unwrap();
+    let written = String::from_utf8_lossy(&written.borrow()).into_owned();
+    (report.state, report.summary, written)
+}
+
+#[test]
+fn a_login_by_plain_or_by_login() {
+    for (offered, answers, written) in [
+        (
+            "250-m\r\n250 AUTH LOGIN PLAIN\r\n",
+            "235 yes\r\n",
+            "AUTH PLAIN AG1lAHMiM1x0\r\nQUIT\r\n",
+        ),
+        (
+            "250-m\r\n250 auth login cram-md5\r\n",
+            "334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n235 yes\r\n",
+            "AUTH LOGIN\r\nbWU=\r\ncyIzXHQ=\r\nQUIT\r\n",
+        ),
+    ] {
+        let (state, summary, found) = secure(LOGIN, &["220 m\r\n", offered, answers]);
+        assert_eq!(state, State::Ok, "{summary}");
+        assert!(found.ends_with(written), "{found}");
+    }
+}
+
+#[test]
+fn a_login_that_fails_is_a_finding() {
+    for (offered, answers, state, text) in [
+        (
+            "250-m\r\n250 AUTH PLAIN\r\n",
+            "535 wrong\r\n",
+            State::Critical,
+            "refuses the login: 535 wrong",
+        ),
+        (
+            "250-m\r\n250 AUTH LOGIN\r\n",
+            "454 later\r\n",
+            State::Warning,
+            "for now: 454 later",
+        ),
+        (
+            "250-m\r\n250 AUTH GSSAPI\r\n",
+            "",
+            State::Critical,
+            "expected AUTH PLAIN or LOGIN, found \"GSSAPI\"",
+        ),
+        (
+            "250-m\r\n250 SIZE\r\n",
+            "",
+            State::Critical,
+            "expected the server to offer AUTH",
+        ),
+    ] {
+        let (found, summary, _) = secure(LOGIN, &["220 m\r\n", offered, answers]);
+        assert_eq!(found, state, "{summary}");
+        assert!(summary.contains(text), "{summary}");
+    }
+    let readable = FakeConnection::reading(&["220 m\r\n", "250-m\r\n250 AUTH PLAIN\r\n"]);
+    let refused = fake::run(with_password, LOGIN, Ok(readable));
+    assert!(
+        matches!(&refused, Err(ProbeError::Config(problem)) if problem.message.contains("allow_plaintext")),
+        "{refused:?}"
+    );
 }

@@ -79,6 +79,7 @@ test('saving permissions changes what was changed and nothing else', async ({ pa
   const sent = (await request).postDataJSON();
   expect({ ...sent, net: sent.net.toSorted() }).toEqual({ ...grants, net: grants.net.toSorted(), state: false });
   await expect(page.getByText('“queue-depth” may do what you granted')).toBeVisible();
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
 });
 
 test('a change that somebody else makes does not undo what is being typed', async ({ page }) => {

@@ -6,7 +6,8 @@ test.describe.configure({ mode: 'parallel' });
 
 const PAGES = [
   '/', '/alerts', '/alerts/41', '/alerts/42', '/status', '/series/homepage/web-2', '/series/orders-queue/db-1', '/nodes', '/nodes/web-2', '/nodes/new', '/nodes/web-2/edit',
-  '/checks', '/checks/api', '/checks/new', '/checks/api/edit', '/checks/homepage/edit', '/rules', '/rules/new', '/rules/api-slow', '/contacts', '/contacts/new', '/remediations',
+  '/nodes?view=groups', '/nodes?view=tree',
+  '/checks', '/checks/api', '/checks/smtp', '/checks/new', '/checks/api/edit', '/checks/homepage/edit', '/rules', '/rules/new', '/rules/api-slow', '/contacts', '/contacts/new', '/remediations',
   '/remediations/restart-web', '/remediations/new', '/log-sources', '/log-sources/new', '/plugins', '/plugins/queue-depth', '/plugins/backup-age', '/plugins/raid-status', '/plugins/http', '/logs', '/mailbox',
   '/settings/config', '/settings/password', '/settings/users', '/settings/tokens', '/settings/audit', '/no-such-page',
 ];
@@ -44,6 +45,18 @@ for (const path of PAGES)
     expect(await sideways(), 'scrolls sideways on a phone').toBe(0);
     expect(problems).toEqual([]);
   });
+
+test.describe('a large outage', () => {
+  test.use({ baseURL: 'http://127.0.0.1:8493' });
+  for (const path of ['/', '/alerts', '/nodes?view=groups', '/nodes?view=tree', '/rules', '/alerts/100'])
+    test(path, async ({ page }) => {
+      await page.setViewportSize({ width: 390, height: 844 });
+      await page.goto(path);
+      await settled(page);
+      await audit(page);
+      expect(await page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth)), 'scrolls sideways').toBe(0);
+    });
+});
 
 test.describe('nothing configured', () => {
   test.use({ baseURL: 'http://127.0.0.1:8491' });

@@ -41,6 +41,8 @@ export const client = {
   node: (name: string, s?: Signal) => http.get<T.NodeDetail>(p`/nodes/${name}`, {}, s),
   check: (name: string, s?: Signal) => http.get<T.CheckDetail>(p`/checks/${name}`, {}, s),
   runNow: (check: string, node?: string) => http.post<void>(p`/checks/${check}/run`, node ? { node } : {}),
+  makeReportUrl: (check: string, node: string) => http.post<{ url: string }>(p`/series/${check}/${node}/report-url`),
+  removeReportUrl: (check: string, node: string) => http.del<void>(p`/series/${check}/${node}/report-url`),
   pause: (check: string, paused: boolean) => http.post<void>(p`/checks/${check}/` + (paused ? 'pause' : 'resume')),
   selectNodes: (expr: string) => http.post<{ nodes: string[]; total: number }>('/nodes/select', { expr }),
   preview: (schedule: { every?: string; cron?: string; tz?: string }) =>
@@ -73,7 +75,7 @@ export const client = {
   crashes: (name: string, s?: Signal) => http.get<T.Page<T.Crash>>(p`/plugins/${name}/crashes`, {}, s),
   removePlugin: (name: string) => http.del<void>(p`/plugins/${name}`),
   removeVersion: (name: string, digest: string) => http.del<void>(p`/plugins/${name}/versions/${digest}`),
-  dryRun: (name: string, body: { node?: string; config: T.JsonObject; input?: T.InputSpec }) =>
+  dryRun: (name: string, body: { node?: string; config: T.JsonObject; input?: T.InputSpec; timeout?: string }) =>
     http.post<T.DryRun>(p`/plugins/${name}/dry_run`, body),
   commands: async (s?: Signal) => names(await http.get<Names>('/commands', {}, s)),
   secrets: async (s?: Signal) => names(await http.get<Names>('/secrets', {}, s)),

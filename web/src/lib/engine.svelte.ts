@@ -1,18 +1,37 @@
 /** What the frame around every page shows of the engine: the degraded banner and the count of alerts. */
 import { client } from './client';
+import { alertName, plural } from './format';
 import { subscribe } from './live.svelte';
+import type { Alert } from './types';
 
-export const engine = $state<{ degraded: string | null; firing: number }>({ degraded: null, firing: 0 });
+export const engine = $state<{ degraded: string | null; firing: number; news: string }>({ degraded: null, firing: 0, news: '' });
+
+/** Least pause between two things that a screen reader is told, in ms: an outage is many alerts at once. */
+const QUIET = 10_000;
 
 export function watchEngine(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let stopped = false;
+  let told: number | null = null;
+  let spoke = 0;
+  /** Says in words what the count beside “Alerts” shows: when it has changed, and never in a rush. */
+  function tell(firing: Alert[]) {
+    if (told === null) told = firing.length;
+    if (firing.length === told || Date.now() - spoke < QUIET) return;
+    const newest = firing.reduce<Alert | null>((best, alert) => (!best || (alert.fired_at ?? 0) > (best.fired_at ?? 0) ? alert : best), null);
+    const name = newest && `${alertName(newest.source)}${newest.node ? ` on ${newest.node}` : ''}`;
+    engine.news = !firing.length ? 'No alert fires any more.' : firing.length > told ? `${plural(firing.length, 'alert')} firing, the newest: ${name}.` : `${plural(firing.length, 'alert')} still firing.`;
+    told = firing.length;
+    spoke = Date.now();
+  }
   async function load() {
     try {
       const overview = await client.overview();
       if (stopped) return;
       engine.degraded = overview.engine.degraded;
-      engine.firing = overview.alerts.filter((alert) => alert.phase === 'firing').length;
+      const firing = overview.alerts.filter((alert) => alert.phase === 'firing');
+      engine.firing = firing.length;
+      tell(firing);
     } catch {
       // The connection banner and the page itself say so.
     }

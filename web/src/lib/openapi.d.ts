@@ -821,6 +821,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/rules/backtest": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a rule would have fired
+         * @description Evaluates it over stored results and log records, as if it had been added at
+         *     `from` with its windows filled. One runs at a time, for at most 30 s.
+         */
+        post: operations["backtest_rule"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/rules/test": {
         parameters: {
             query?: never;
@@ -940,6 +961,27 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/series/{check}/{node}/report-url": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make the URL that a job reports to
+         * @description An earlier one of this series no longer works.
+         */
+        post: operations["make_report_url"];
+        /** Take a report URL back */
+        delete: operations["remove_report_url"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1183,6 +1225,11 @@ export interface components {
             };
             /** @description People were told that the repair failed. */
             escalated: boolean;
+            /**
+             * @description Parents of its node that were all down when it fired, so that nobody was
+             *     told; empty where people were.
+             */
+            suppressed_by: string[];
         };
         /** @description A change by a person or token. */
         AuditView: {
@@ -1198,6 +1245,100 @@ export interface components {
             subject: string;
             /** @description What changed, without secrets. */
             detail: Record<string, never>;
+        };
+        /** @description An alert that would have fired. Times in µs. */
+        BacktestAlert: {
+            check?: string | null;
+            node?: string | null;
+            /**
+             * Format: int64
+             * @description When the expression became true.
+             */
+            pending_at: number;
+            /** Format: int64 */
+            fired_at: number;
+            /**
+             * Format: int64
+             * @description Absent where it still fires at the end.
+             */
+            ended_at?: number | null;
+            summary: string;
+        };
+        /**
+         * @description A rule and a range of time. `rule` names one of the configuration; `when`,
+         *     `for` and `severity` stand in the place of its own.
+         */
+        BacktestAsk: {
+            /** @default null */
+            rule: string | null;
+            /** @default null */
+            when: string | null;
+            /** @default null */
+            for: string | null;
+            /** @default null */
+            severity: components["schemas"]["Severity"] | null;
+            /**
+             * Format: int64
+             * @description Begin in µs; a day before `to` where absent.
+             * @default null
+             */
+            from: number | null;
+            /**
+             * Format: int64
+             * @description End in µs; now where absent.
+             * @default null
+             */
+            to: number | null;
+        };
+        /** @description What the rule would have done. */
+        BacktestReport: {
+            /** @description The rule is valid. */
+            ok: boolean;
+            /** @description What is wrong with it or with the range. */
+            fields: components["schemas"]["FieldError"][];
+            /** @description The expression. */
+            when: string;
+            /** @description How long it had to stay true; absent: not at all. */
+            for?: string | null;
+            severity?: components["schemas"]["Severity"] | null;
+            /** @description One alert per series, or one per rule. */
+            per_series: boolean;
+            /**
+             * Format: int64
+             * @description Begin of the range in µs.
+             */
+            from: number;
+            /**
+             * Format: int64
+             * @description How far it came in µs.
+             */
+            to: number;
+            /** @description Why it did not come to the end that was asked for. */
+            cut?: string | null;
+            /**
+             * Format: int64
+             * @description Results and log records that were read.
+             */
+            results: number;
+            /** Format: int64 */
+            log_records: number;
+            /**
+             * Format: int64
+             * @description Alerts that fired.
+             */
+            fired: number;
+            /**
+             * Format: int64
+             * @description True for less than `for`.
+             */
+            cancelled: number;
+            /**
+             * Format: int64
+             * @description Pending at the end.
+             */
+            pending: number;
+            /** @description Those that fired, oldest first; at most 1,000. */
+            alerts: components["schemas"]["BacktestAlert"][];
         };
         /** @description What to change of an account. */
         ChangeUser: {
@@ -1853,6 +1994,11 @@ export interface components {
                 };
                 /** @description People were told that the repair failed. */
                 escalated: boolean;
+                /**
+                 * @description Parents of its node that were all down when it fired, so that nobody was
+                 *     told; empty where people were.
+                 */
+                suppressed_by: string[];
             }[];
             next?: string | null;
         };
@@ -2560,6 +2706,19 @@ export interface components {
             added_capabilities: string[];
             removed_capabilities: string[];
         };
+        /** @description Where a job reports. */
+        ReportUrl: {
+            /**
+             * @description POST to it when the job is done; `/start`, `/fail` or `/` and an exit
+             *     status behind it tell more. Shown this once.
+             */
+            url: string;
+        };
+        /** @description Reports of a job. */
+        Reports: {
+            /** @description The job has a URL that works. */
+            has_url: boolean;
+        };
         /** @description A recorded result. */
         ResultView: {
             /**
@@ -2758,6 +2917,7 @@ export interface components {
             alerts: components["schemas"]["AlertView"][];
             /** @description What there are charts of. */
             metrics: components["schemas"]["MetricName"][];
+            reports?: components["schemas"]["Reports"] | null;
         };
         /** @description Who is logged in, and what the login page must know. */
         SessionView: {
@@ -2938,6 +3098,14 @@ export interface components {
             summary: string;
             /** @enum {string} */
             event: "alert_fired";
+        } | {
+            parents: string[];
+            /** @enum {string} */
+            event: "alert_suppressed";
+        } | {
+            reason: string;
+            /** @enum {string} */
+            event: "alert_unsuppressed";
         } | {
             summary: string;
             /** @enum {string} */
@@ -4684,6 +4852,29 @@ export interface operations {
             };
         };
     };
+    backtest_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BacktestAsk"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BacktestReport"];
+                };
+            };
+        };
+    };
     test_rule: {
         parameters: {
             query?: never;
@@ -4906,6 +5097,48 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["Chart"];
                 };
+            };
+        };
+    };
+    make_report_url: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                check: string;
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReportUrl"];
+                };
+            };
+        };
+    };
+    remove_report_url: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                check: string;
+                node: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
         };
     };

@@ -102,7 +102,7 @@ export interface Paged<T> {
   readonly loading: boolean;
   readonly ready: boolean;
   readonly error: ApiError | null;
-  loadMore(): void;
+  loadMore(): Promise<void>;
   reload(): void;
 }
 

@@ -49,6 +49,10 @@ export function tell(e: TimelineEntry, about: Kind = 'rule'): Told {
       return { icon: 'pending', tone: 'warning', text: `Rule “${e.rule}” became true. It fires if it stays true until ${full(e.until)}.` };
     case 'alert_fired':
       return { icon: about === 'rule' ? 'bell' : 'fault', tone: about !== 'rule' ? 'fault' : e.severity === 'critical' ? 'critical' : e.severity === 'warning' ? 'warning' : 'unknown', text: about === 'rule' ? `Rule “${e.rule}” fired with severity ${e.severity}.` : FIRED[about], quote: e.summary };
+    case 'alert_suppressed':
+      return { icon: 'mute', tone: 'none', text: `Nobody was told: ${e.parents.join(' and ')}, through which the node is reached, ${e.parents.length === 1 ? 'is' : 'are'} down.` };
+    case 'alert_unsuppressed':
+      return { icon: 'bell', tone: 'warning', text: 'It is still wrong although the way to the node is open again: people are told now.', quote: e.reason };
     case 'alert_resolved':
       return { icon: 'ok', tone: 'ok', text: `The alert was resolved: ${RESOLVED[about]}.`, quote: e.summary };
     case 'alert_cancelled':

@@ -5,6 +5,7 @@ mod lifecycle;
 mod objects;
 mod plugins;
 mod pull;
+mod reports;
 mod shadow;
 
 use std::sync::Arc;
@@ -124,6 +125,22 @@ impl Core {
             Command::Shadow { plugin, reply } => {
                 let _ = reply.send(self.shadow(&plugin));
             }
+            Command::Report {
+                series,
+                entries,
+                reply,
+            } => {
+                let _ = reply.send(self.report(series, entries).await);
+            }
+            Command::ReportKey {
+                check,
+                node,
+                key,
+                actor,
+                reply,
+            } => {
+                let _ = reply.send(self.set_report_key(check, node, key, actor).await);
+            }
             Command::ReleasePlugin {
                 plugin,
                 digest,
@@ -161,6 +178,9 @@ impl Core {
                     .test_rule(&when, check.as_deref(), node.as_deref())
                     .await;
                 let _ = reply.send(report);
+            }
+            Command::Backtest { ask, reply } => {
+                let _ = reply.send(self.backtest(&ask).await);
             }
             Command::RetryDelivery {
                 outbox,

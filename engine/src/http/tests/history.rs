@@ -71,6 +71,7 @@ async fn recorded() -> Bench {
         threads: Default::default(),
         remedies: Default::default(),
         escalated: false,
+        suppressed_by: Vec::new(),
     };
     changes.alerts.insert(1, alert);
     changes.timeline.push(TimelineEntry {

@@ -1,9 +1,13 @@
 //! What a run costs: a bare instantiate and call against `run_probe`, and HTTP
-//! probes a second.
+//! probes a second; then the same of the templates in all languages.
 //!
-//! `cargo bench --bench host`; needs `plugins/build.sh`.
+//! `cargo bench --bench host`, or with `runs` or `guests` behind `--`; needs
+//! `plugins/build.sh`, and for the templates `plugins/test-guests.sh`.
 
-use std::path::PathBuf;
+mod guests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,17 +23,31 @@ use tokio_util::task::TaskTracker;
 const RUNS: usize = 20_000;
 
 fn main() {
-    let dir = tempfile::tempdir().expect("a temporary folder");
-    let host = Arc::new(
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with("--"))
+        .collect();
+    let run = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
+    if run("runs") {
+        runs();
+    }
+    if run("guests") {
+        guests::run();
+    }
+}
+
+/// A host that keeps plugins and compiled code below `dir`.
+fn host(dir: &Path, max_in_flight: u32) -> Arc<Host> {
+    Arc::new(
         Host::new(HostConfig {
-            data_dir: dir.path().to_owned(),
-            cache_dir: dir.path().join("code"),
+            data_dir: dir.to_owned(),
+            cache_dir: dir.join("code"),
             compiler: CompilerConfig {
                 exe: env!("CARGO_BIN_EXE_bellwether").into(),
-                timeout: Duration::from_secs(60),
+                timeout: Duration::from_secs(120),
                 max_size: 64 << 20,
             },
-            max_in_flight: 20_000,
+            max_in_flight,
             max_memory: 256 << 20,
             settings: Settings::default(),
             resolver: None,
@@ -37,7 +55,12 @@ fn main() {
             clock: Arc::new(SystemClock),
         })
         .expect("a host"),
-    );
+    )
+}
+
+fn runs() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let host = host(dir.path(), 20_000);
     let outside = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -132,28 +155,7 @@ fn main() {
         "fork and exec of a program that prints one line: {processes:.0} a second with 2 at a time"
     );
 
-    let tracker = TaskTracker::new();
-    let listener = outside
-        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-        .expect("a port");
-    let address = listener.local_addr().expect("an address");
-    let serving = tracker.clone();
-    tracker.spawn_on(
-        async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                serving.spawn(async move {
-                    let mut request = [0; 2048];
-                    let _ = stream.read(&mut request).await;
-                    let _ = stream
-                        .write_all(
-                            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
-                        )
-                        .await;
-                });
-            }
-        },
-        outside.handle(),
-    );
+    let address = serve(outside.handle());
     let config = format!("{{\"url\":\"http://{address}/\"}}");
     throughput(
         "http probes",
@@ -164,12 +166,7 @@ fn main() {
         64,
     );
 
-    // The backlog takes the connections; nobody accepts them.
-    let silent = outside.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
-        socket.listen(4096).expect("a listener")
-    });
+    let silent = silent(outside.handle());
     let config = format!(
         "{{\"url\":\"http://{}/\"}}",
         silent.local_addr().expect("an address")
@@ -234,26 +231,61 @@ async fn fork_and_exec(runs: u64, wide: u64) -> f64 {
     runs as f64 / begun.elapsed().as_secs_f64()
 }
 
+/// Serves 200 to everybody, on loopback.
+fn serve(runtime: &tokio::runtime::Handle) -> SocketAddr {
+    let tracker = TaskTracker::new();
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let serving = tracker.clone();
+    tracker.spawn_on(
+        async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                serving.spawn(async move {
+                    let mut request = [0; 2048];
+                    let _ = stream.read(&mut request).await;
+                    let _ = stream
+                        .write_all(
+                            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+                        )
+                        .await;
+                });
+            }
+        },
+        runtime,
+    );
+    address
+}
+
+/// A port whose backlog takes the connections; nobody accepts them.
+fn silent(runtime: &tokio::runtime::Handle) -> tokio::net::TcpListener {
+    runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        socket.listen(4096).expect("a listener")
+    })
+}
+
+/// KiB of this process by a key of `/proc/self/status`.
+fn status_kib(key: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(key));
+    line.unwrap_or("0")
+        .trim_matches(|c: char| !c.is_ascii_digit())
+        .parse()
+        .unwrap_or(0)
+}
+
 /// What runs cost that wait on a target that never answers.
 fn hanging(host: &Arc<Host>, outside: &tokio::runtime::Runtime, job: &Job, runs: usize) {
-    let status = |key: &str| {
-        let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .unwrap_or("0")
-            .to_owned();
-        line.trim_matches(|c: char| !c.is_ascii_digit())
-            .parse::<u64>()
-            .unwrap_or(0)
-    };
     let mappings = || {
         std::fs::read_to_string("/proc/self/maps")
             .unwrap_or_default()
             .lines()
             .count()
     };
-    let (resident, maps) = (status("VmRSS:"), mappings());
+    let (resident, maps) = (status_kib("VmRSS:"), mappings());
     let tracker = TaskTracker::new();
     for _ in 0..runs {
         let (host, job) = (Arc::clone(host), job.clone());
@@ -266,7 +298,7 @@ fn hanging(host: &Arc<Host>, outside: &tokio::runtime::Runtime, job: &Job, runs:
     std::thread::sleep(Duration::from_secs(3));
     println!(
         "{runs} runs that hang: {} KiB and {:.1} mappings each",
-        status("VmRSS:").saturating_sub(resident) / runs as u64,
+        status_kib("VmRSS:").saturating_sub(resident) / runs as u64,
         mappings().saturating_sub(maps) as f64 / runs as f64,
     );
     tracker.close();
