@@ -20,5 +20,27 @@ fn main() -> std::io::Result<()> {
     // first.
     println!("cargo::rerun-if-changed=../plugins/dist");
     std::fs::create_dir_all("../plugins/dist")?;
+    // What `plugin new` writes. A new file in a folder makes the macro that
+    // embeds them look again.
+    for folder in ["wit", "sdk/src", "pack/src"] {
+        println!("cargo::rerun-if-changed=../plugins/{folder}");
+    }
+    watch_templates(Path::new("../plugins/templates"))
+}
+
+/// Watches the sources of the templates, and none of what is built from them.
+fn watch_templates(folder: &Path) -> std::io::Result<()> {
+    const MADE: [&str; 5] = [".toolchains", "build", "dist", "node_modules", "target"];
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if MADE.iter().any(|made| entry.file_name() == *made) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            watch_templates(&entry.path())?;
+        } else {
+            println!("cargo::rerun-if-changed={}", entry.path().display());
+        }
+    }
     Ok(())
 }

@@ -9,13 +9,20 @@
 #   rust_target wasm32-unknown-unknown            a compiler for that target
 set -euo pipefail
 
-TEMPLATES=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-readonly TEMPLATES
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+readonly HERE
 # Where toolchains are kept: one folder each, named by package and version.
-readonly TOOLCHAINS=${BELLWETHER_TOOLCHAINS:-$TEMPLATES/.toolchains}
-# The contract that the bindings are made from.
+readonly TOOLCHAINS=${BELLWETHER_TOOLCHAINS:-$HERE/.toolchains}
+# The contract that the bindings are made from, and the tool that makes
+# components: beside this file in a project that `bellwether plugin new` wrote,
+# one level up in Bellwether's repository.
+if [[ -d $HERE/wit ]]; then
+    WIT=$HERE/wit PACK=$HERE/pack PACK_TARGET=$TOOLCHAINS/pack
+else
+    WIT=$HERE/../wit PACK=$HERE/../pack PACK_TARGET=$HERE/../target
+fi
 # shellcheck disable=SC2034 # for the build.sh
-readonly WIT=$TEMPLATES/../wit
+readonly WIT PACK PACK_TARGET
 
 if [[ $(basename "${BASH_SOURCE[1]}") == build.sh ]]; then
     cd "$(dirname "${BASH_SOURCE[1]}")"
@@ -72,12 +79,12 @@ zig() {
 # pack ARGUMENT…: Bellwether's own tool for components and C bindings. The
 # subshell keeps RUSTC and RUSTFLAGS of a guest's compiler away from it.
 pack() {
-    local tool=$TEMPLATES/../target/release/pack
+    local tool=$PACK_TARGET/release/pack
     (
         unset RUSTC RUSTFLAGS RUSTC_BOOTSTRAP CARGO_UNSTABLE_BUILD_STD CARGO_TARGET_DIR
         command -v cargo >/dev/null || die "expected cargo, found none; install Rust from https://rustup.rs"
-        cargo build --quiet --locked --release --manifest-path "$TEMPLATES/../Cargo.toml" \
-            --target-dir "$TEMPLATES/../target" -p pack
+        cargo build --quiet --release --manifest-path "$PACK/Cargo.toml" \
+            --target-dir "$PACK_TARGET"
     )
     "$tool" "$@"
 }

@@ -252,3 +252,36 @@ export const crashes = (name) =>
   name !== 'queue-depth'
     ? []
     : [9, 8, 7].map((id) => ({ id, request: { plugin: name, version: '1.3.0', digest: digest(11), at: now() - id * 6e8, fault: { kind: 'trap', text: 'the plugin crashed: index out of bounds: the len is 0 but the index is 0, at src/lib.rs:48' }, check: 'orders-queue', node: { name: 'db-1', address: 'db-1.internal.example.org', labels: {} }, config: { queue: 'orders' }, attempt: 1, timeout_ms: 5000, memory: 64 << 20, grants: {}, state: {} } }));
+
+const sides = (state, text, ms) => ({ state, summary: text, metrics: [{ name: 'depth', value: 12 }], fault: state ? null : { kind: 'failed', text }, duration_us: ms * 1000 });
+
+export const shadow = (name) =>
+  name !== 'queue-depth'
+    ? null
+    : {
+        current: { digest: digest(10), version: '1.2.1' },
+        shadow: { digest: digest(11), version: '1.3.0' },
+        since: now() - 2 * H,
+        started_by: 'ada',
+        agreements: 236,
+        disagreements: 4,
+        skipped: 1,
+        series: [
+          { check: 'orders-queue', node: 'db-1', agreements: 116, disagreements: 4, runs: [{ at: now() - MIN, agrees: false, current: sides('ok', '12 orders wait', 14), shadow: sides('warning', '12 orders wait, 10 are a warning', 12) }] },
+          { check: 'orders-queue', node: 'db-2', agreements: 120, disagreements: 0, runs: [{ at: now() - MIN, agrees: true, current: sides('ok', '3 orders wait', 13), shadow: sides('ok', '3 orders wait', 12) }] },
+        ],
+      };
+
+export const versionDiff = (plugin, to) => {
+  const version = (v) => ({ digest: v.digest, version: v.version });
+  return {
+    from: version(plugin.versions.find((v) => v.active) ?? plugin.versions[0]),
+    to: version(plugin.versions.find((v) => v.digest === to) ?? plugin.versions[0]),
+    added_capabilities: ['state'],
+    removed_capabilities: [],
+    added_metrics: [],
+    removed_metrics: [],
+    changed_metrics: [],
+    config: [{ path: 'limit', before: null, after: { type: 'number' }, required_before: false, required_after: true, may_break: true }],
+  };
+};

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 use super::out::say;
-use super::{Server, tools};
+use super::{Server, client};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::spec::Severity;
 use crate::config::units::Span;
@@ -104,7 +104,7 @@ pub async fn backtest(arguments: Arguments) -> anyhow::Result<ExitCode> {
             };
             let body = serde_json::to_string(&ask)?;
             let path = "/api/v1/rules/backtest";
-            let text = tools::request(&server, "POST", path, body).await?;
+            let text = client::json(&server, "POST", path, body).await?;
             serde_json::from_str(&text).context("the engine's answer")?
         }
     };

@@ -1,7 +1,10 @@
 //! The command line.
 
 mod backtest;
+mod bench;
+mod client;
 pub mod out;
+mod plugin;
 mod serve;
 mod signing;
 mod tools;
@@ -13,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use self::out::say;
+use self::plugin::PluginCommand;
 use crate::auth::Role;
 
 /// Checks that people write, alerts that can be explained, repairs within
@@ -130,67 +134,6 @@ enum CheckCommand {
 }
 
 #[derive(Debug, Subcommand)]
-enum PluginCommand {
-    /// Compile a plugin and say what it is and wants
-    Inspect {
-        /// Component or WASI program
-        file: PathBuf,
-    },
-    /// Run a probe or a WASI program once against an address
-    Run {
-        /// Component or WASI program
-        file: PathBuf,
-        /// Address of the node under check
-        #[arg(long, default_value = "127.0.0.1")]
-        address: String,
-        /// Configuration as JSON
-        #[arg(long, default_value = "{}")]
-        config: String,
-        /// Net grants such as node or example.org:443
-        #[arg(long = "allow")]
-        allow: Vec<String>,
-        /// Bound of each wait, such as 5s
-        #[arg(long, default_value = "5s")]
-        timeout: crate::config::units::Span,
-        /// Run the request that crashed a plugin again, as its page or
-        /// GET /api/v1/plugins/NAME/crashes gives it; with the grants it had,
-        /// and without its secrets and commands
-        #[arg(long, conflicts_with_all = ["address", "config", "allow", "timeout", "input_file", "args"])]
-        replay: Option<PathBuf>,
-        /// What a WASI program reads from standard input
-        #[arg(long)]
-        input_file: Option<PathBuf>,
-        /// Arguments of a WASI program
-        #[arg(last = true)]
-        args: Vec<String>,
-    },
-    /// Make a key pair to sign plugins with
-    Keygen {
-        /// New file for the secret key
-        file: PathBuf,
-    },
-    /// Sign a plugin: writes FILE.sig
-    Sign {
-        /// Component file
-        file: PathBuf,
-        /// Secret key, as `keygen` made it
-        #[arg(long)]
-        key: PathBuf,
-    },
-    /// Check the signature of a plugin
-    Verify {
-        /// Component file
-        file: PathBuf,
-        /// Public key, base64
-        #[arg(long)]
-        key: String,
-        /// Signature file; FILE.sig where absent
-        #[arg(long)]
-        signature: Option<PathBuf>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 enum RuleCommand {
     /// Evaluate an expression over what a running engine knows now
     Test {
@@ -274,30 +217,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(CheckCommand::Run { name, node, config }) => {
             tools::check_run(&name, node.as_deref(), &config).await
         }
-        Command::Plugin(PluginCommand::Inspect { file }) => tools::plugin_inspect(&file).await,
-        Command::Plugin(PluginCommand::Run {
-            file,
-            address,
-            config,
-            allow,
-            timeout,
-            replay,
-            input_file,
-            args,
-        }) => match replay {
-            Some(request) => tools::plugin_replay(&file, &request).await,
-            None => {
-                let program = tools::ProgramInput { input_file, args };
-                tools::plugin_run(&file, address, config, allow, timeout.0, program).await
-            }
-        },
-        Command::Plugin(PluginCommand::Keygen { file }) => signing::keygen(&file),
-        Command::Plugin(PluginCommand::Sign { file, key }) => signing::sign(&file, &key),
-        Command::Plugin(PluginCommand::Verify {
-            file,
-            key,
-            signature,
-        }) => signing::verify(&file, &key, signature.as_deref()),
+        Command::Plugin(command) => plugin::main(command).await,
         Command::Rule(RuleCommand::Test { when, server }) => tools::rule_test(&server, &when).await,
         Command::Rule(RuleCommand::Backtest(arguments)) => backtest::backtest(*arguments).await,
         Command::Plan { config } => tools::plan(&config).await,

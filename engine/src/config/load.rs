@@ -76,6 +76,7 @@ pub fn parse_spec(value: Value) -> Result<Spec, Vec<Problem>> {
         engine: reader.one("engine"),
         web: reader.one("web"),
         signing: reader.one("signing"),
+        registries: reader.list("registries"),
         plugins: reader.list("plugins"),
         nodes: reader.list("nodes"),
         checks: reader.list("checks"),
@@ -110,7 +111,7 @@ pub fn parse_object<T: DeserializeOwned>(path: &str, value: Value) -> Result<T, 
     })
 }
 
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "public_url",
     "smtp",
     "commands",
@@ -122,6 +123,7 @@ const KEYS: [&str; 18] = [
     "engine",
     "web",
     "signing",
+    "registries",
     "plugins",
     "nodes",
     "checks",

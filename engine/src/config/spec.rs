@@ -40,6 +40,9 @@ pub struct Spec {
     pub web: WebSpec,
     /// Whose plugins are taken. File only.
     pub signing: SigningSpec,
+    /// Where plugins may be pulled from. File only.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub registries: Vec<RegistrySpec>,
     /// Uploaded or local plugins and what they may do.
     pub plugins: Vec<PluginSpec>,
     pub nodes: Vec<NodeSpec>,
@@ -48,6 +51,24 @@ pub struct Spec {
     pub contacts: Vec<ContactSpec>,
     pub remediations: Vec<RemediationSpec>,
     pub log_sources: Vec<LogSourceSpec>,
+}
+
+/// A registry of OCI artifacts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrySpec {
+    /// Host, with a port where it is another than usual.
+    pub host: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretSource>,
+    /// HTTP instead of HTTPS: only on networks that are trusted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+    /// Further hosts that give its tokens and files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
 }
 
 /// `{ env: NAME }` or `{ file: PATH }`.

@@ -359,7 +359,7 @@ fn outbound(config: &Config, listen: std::net::SocketAddr) -> Result<Outbound, P
     })
 }
 
-fn read_secret(source: &SecretSource) -> Result<String, String> {
+pub(super) fn read_secret(source: &SecretSource) -> Result<String, String> {
     match source {
         SecretSource::Env(name) => std::env::var(name)
             .map_err(|_| format!("expected the environment variable {name}, found none")),

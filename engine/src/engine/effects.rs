@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Core, resolve};
+use super::{Core, resolve, shadow};
 use crate::check::runner::{Done, Message};
 use crate::pipeline::Input;
 use crate::pipeline::changes::{ActiveSeries, Effect};
@@ -90,7 +90,9 @@ async fn configured(core: &Arc<Core>, generation: u64, series: &[ActiveSeries]) 
     let config = adopted.config;
     let plans = resolve::plans(&config, series);
     let wanted = config.spec.engine.max_in_flight as usize;
-    let max_in_flight = wanted.min(core.host.capacity() as usize);
+    let room = core.host.capacity().saturating_sub(shadow::MOST).max(1);
+    let max_in_flight = wanted.min(room as usize);
+    core.shadows.configure(max_in_flight);
     // The runner ends only when everything ends.
     let _ = core
         .runner

@@ -17,6 +17,7 @@ mod plugins;
 pub mod registry;
 pub mod resolve;
 mod rule_test;
+mod shadow;
 mod start;
 mod status;
 mod windows;
@@ -115,6 +116,8 @@ struct Core {
     status: watch::Sender<EngineStatus>,
     runner: mpsc::Sender<Message>,
     figures: Arc<RunnerFigures>,
+    /// Versions that run beside those in use.
+    shadows: shadow::Shadows,
     outbound: watch::Sender<Arc<Outbound>>,
     /// Something was queued for delivery.
     deliver: Arc<Notify>,

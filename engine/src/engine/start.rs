@@ -13,9 +13,10 @@ use tokio_util::task::TaskTracker;
 use super::configuration::Generation;
 use super::plugins::{builtin_plugins, file_plugins};
 use super::registry::Registry;
+use super::shadow::{self, Shadows};
 use super::{Core, Engine, Options, commands, crashes, effects, logs, maintenance, status};
-use crate::check::outcome::{Job, SeriesId};
-use crate::check::runner::{RunJob, Runner, RunnerFigures};
+use crate::check::outcome::SeriesId;
+use crate::check::runner::{Runner, RunnerFigures};
 use crate::check::scheduler::Scheduler;
 use crate::clock::Timestamp;
 use crate::config::{self, Config, Problem};
@@ -151,6 +152,7 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
         status: watch::channel(status::starting(now)).0,
         runner: runner_tx,
         figures: figures.clone(),
+        shadows: Shadows::default(),
         outbound: watch::channel(Arc::new(Outbound::default())).0,
         deliver: Arc::new(Notify::new()),
         log_sources: Arc::new(Notify::new()),
@@ -193,11 +195,13 @@ pub(super) async fn start(options: Options) -> Result<Engine, StartError> {
 
     recorder_tasks.spawn(recorder_task.run(recorder_stop.clone()));
     recorder_tasks.spawn(effects::serve(core.clone(), effects_rx));
-    let run_host = host.clone();
-    let run: RunJob = Arc::new(move |job: Job| {
-        let host = run_host.clone();
-        Box::pin(async move { host.run_probe(job).await })
-    });
+    let run = shadow::run_job(
+        host.clone(),
+        core.shadows.clone(),
+        figures.clone(),
+        tasks.clone(),
+        stop.clone(),
+    );
     let runner = Runner {
         scheduler: Scheduler::new(1),
         run,
@@ -256,7 +260,8 @@ fn host(options: &Options, spec: &config::spec::Spec) -> Result<Arc<Host>, Start
             timeout: spec.engine.compile_timeout.0,
             max_size: spec.engine.max_plugin_size.0,
         },
-        max_in_flight: spec.engine.max_in_flight,
+        // Shadow runs take nothing from the scheduler.
+        max_in_flight: spec.engine.max_in_flight.saturating_add(shadow::MOST),
         max_memory: spec.engine.max_memory.0,
         settings: Settings::from_spec(spec).unwrap_or_default(),
         resolver: options.resolver.clone(),

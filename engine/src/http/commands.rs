@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::backtest::{BacktestAsk, BacktestReport};
 use super::error::{Error, FieldError};
+use super::shadow::{ShadowView, ShadowWanted};
 use crate::auth::{Role, SecretHash};
 use crate::check::outcome::{Digest, Fault, Metric, RunLogLine, SeriesId, State};
 use crate::config::spec::{GrantsSpec, JsonObject};
@@ -267,6 +268,32 @@ pub enum Command {
         digest: Digest,
         actor: Actor,
         reply: Reply<Applied>,
+    },
+    /// Pull a plugin from a registry and store it, as [`Command::Install`].
+    Pull {
+        upload: String,
+        name: Option<String>,
+        reference: String,
+        signature: Option<String>,
+        actor: Actor,
+    },
+    /// Run a version beside the one in use.
+    StartShadow {
+        plugin: String,
+        wanted: ShadowWanted,
+        actor: Actor,
+        reply: Reply<()>,
+    },
+    /// End that.
+    EndShadow {
+        plugin: String,
+        actor: Actor,
+        reply: Reply<()>,
+    },
+    /// How the two compare.
+    Shadow {
+        plugin: String,
+        reply: Reply<Option<Box<ShadowView>>>,
     },
     /// Tell a series what was reported from outside.
     Report {

@@ -25,7 +25,9 @@ mod nodes;
 mod objects;
 mod outbox;
 mod overview;
+mod plugin_diff;
 mod plugins;
+mod pull;
 mod remediations;
 mod reports;
 mod rules;
@@ -36,6 +38,7 @@ mod serve;
 mod session;
 mod sessions;
 pub mod setup;
+pub mod shadow;
 pub mod state;
 mod tokens;
 mod tools;
@@ -152,7 +155,8 @@ fn api() -> OpenApiRouter<App> {
         resources
             .route("/nodes/select", node_select())
             .route("/rules/test", rule_named("test"))
-            .route("/rules/backtest", rule_named("backtest")),
+            .route("/rules/backtest", rule_named("backtest"))
+            .route("/plugins/pull", plugin_pull()),
     )
 }
 
@@ -176,6 +180,14 @@ fn rule_named(name: &'static str) -> MethodRouter<App> {
     };
     let remove = move |a: Operator, b, c, headers| rules::remove(a, b, c, name(), headers);
     get(read).put(write).delete(remove)
+}
+
+/// And a plugin may be called `pull`.
+fn plugin_pull() -> MethodRouter<App> {
+    let name = || Path("pull".to_owned());
+    let read = move |a: Viewer, b, c, d| plugins::get(a, b, c, d, name());
+    let remove = move |a: Operator, b, c, d| plugins::remove(a, b, c, d, name());
+    get(read).delete(remove)
 }
 
 fn account_routes() -> OpenApiRouter<App> {
@@ -246,6 +258,9 @@ fn plugin_routes() -> OpenApiRouter<App> {
         .routes(routes!(plugins::get, plugins::remove))
         .routes(routes!(plugins::grant))
         .routes(routes!(plugins::activate))
+        .routes(routes!(pull::pull))
+        .routes(routes!(shadow::get, shadow::start, shadow::end))
+        .routes(routes!(plugin_diff::diff))
         .routes(routes!(lifecycle::release))
         .routes(routes!(lifecycle::crashes))
         .routes(routes!(plugins::remove_version))

@@ -159,7 +159,7 @@ fn text(manifest: &serde_json::Value, key: &str) -> String {
         .to_owned()
 }
 
-fn wanted(manifest: &serde_json::Value) -> Vec<String> {
+pub(super) fn wanted(manifest: &serde_json::Value) -> Vec<String> {
     let list = manifest
         .get("capabilities")
         .and_then(|value| value.as_array());

@@ -76,10 +76,7 @@ pub async fn receive_plugin(
     if let Some(name) = &name {
         check_plugin_name(name)?;
     }
-    let mut random = [0u8; 12];
-    getrandom::fill(&mut random)
-        .map_err(|error| Error::internal(anyhow::anyhow!("randomness: {error}")))?;
-    let id = URL_SAFE_NO_PAD.encode(random);
+    let id = fresh_id()?;
     uploads.phase(
         &id,
         UploadPhase::Received,
@@ -102,6 +99,14 @@ pub async fn receive_plugin(
         return Err(error);
     }
     Ok((StatusCode::ACCEPTED, Json(UploadAccepted { upload_id: id })))
+}
+
+/// A name for an upload that nobody guesses.
+pub(super) fn fresh_id() -> Result<String> {
+    let mut random = [0u8; 12];
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::internal(anyhow::anyhow!("randomness: {error}")))?;
+    Ok(URL_SAFE_NO_PAD.encode(random))
 }
 
 #[derive(Default)]
@@ -141,7 +146,7 @@ async fn parts(mut form: Multipart, max_size: u64) -> Result<Parts> {
     Ok(parts)
 }
 
-fn check_plugin_name(name: &str) -> Result<()> {
+pub(super) fn check_plugin_name(name: &str) -> Result<()> {
     let fits = (1..=64).contains(&name.len())
         && name
             .bytes()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, broadcast};
 use utoipa::ToSchema;
 
 use crate::check::outcome::Digest;
@@ -92,6 +92,14 @@ impl Uploads {
             newest: Arc::default(),
             receiving: Arc::new(Semaphore::new(Self::AT_ONCE)),
         }
+    }
+
+    /// A place among the uploads that are received at the same time.
+    ///
+    /// # Errors
+    /// Never while the engine runs.
+    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.receiving.acquire().await
     }
 
     /// Records where an upload stands.

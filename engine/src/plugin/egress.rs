@@ -296,6 +296,13 @@ pub(super) fn io_error(error: &std::io::Error) -> Error {
     {
         return Error::Tls(tls.to_string());
     }
+    // A recorded conversation knows its error.
+    if let Some(recorded) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>())
+    {
+        return recorded.clone();
+    }
     match error.kind() {
         Kind::ConnectionRefused => Error::Refused,
         Kind::HostUnreachable

@@ -29,6 +29,7 @@ use super::kind::Kind;
 use super::manifest::Manifest;
 use super::program::{Program, manifest};
 use super::quarantine::Gate;
+use super::replay::Replay;
 use super::resolve::{self, Resolve};
 use super::run::{End, HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, new_store};
 use super::tls::Tls;
@@ -277,20 +278,31 @@ impl Host {
         self.inner.catalogue.all()
     }
 
+    /// Runs a check with a recording in the place of the network, or keeps what
+    /// the network answers in one. Never fails, as [`Host::run_probe`].
+    pub async fn rehearse(&self, job: Job, replay: Replay) -> Outcome {
+        let (inner, spare) = (Arc::clone(&self.inner), job.clone());
+        let run = async move { inner.run_probe(job, Some(replay)).await };
+        match self.guests.run(run).await {
+            Some(outcome) => outcome,
+            None => self.inner.lost_probe(spare),
+        }
+    }
+
     /// Runs a check. Never fails: whatever goes wrong is in the outcome.
     pub async fn run_probe(&self, job: Job) -> Outcome {
         let spare = job.clone();
         if self.guests.is_here() {
             // A panic of the host must not take the run's end with it: the
             // series would wait for it for ever.
-            let run = AssertUnwindSafe(self.inner.run_probe(job)).catch_unwind();
+            let run = AssertUnwindSafe(self.inner.run_probe(job, None)).catch_unwind();
             return match run.await {
                 Ok(outcome) => outcome,
                 Err(_) => self.inner.lost_probe(spare),
             };
         }
         let inner = Arc::clone(&self.inner);
-        let run = async move { inner.run_probe(job).await };
+        let run = async move { inner.run_probe(job, None).await };
         match self.guests.run(run).await {
             Some(outcome) => outcome,
             None => self.inner.lost_probe(spare),

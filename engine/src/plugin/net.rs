@@ -10,7 +10,8 @@ use super::bindings::bellwether::plugin::net::{
     Phase, UdpRequest, UdpResponse,
 };
 use super::grants::NetGrants;
-use super::net_http::{Client, header};
+use super::net_http::{Client, MAX_BODY, header};
+use super::replay::{DnsExchange, Exchange, HttpExchange, IcmpExchange, Replay, UdpExchange};
 use super::run::{Progress, RunData};
 
 impl RunData {
@@ -22,6 +23,16 @@ impl RunData {
             self.net
                 .get_or_insert_with(|| Arc::new(NetGrants::new(grants, node))),
         )
+    }
+
+    /// The recording that answers in the place of the network, if so.
+    pub(super) fn played(&self) -> Option<&Replay> {
+        self.replay.as_ref().filter(|replay| replay.plays())
+    }
+
+    /// Keeps an exchange where a recording is made; its number.
+    pub(super) fn keep(&self, exchange: impl FnOnce() -> Exchange) -> Option<usize> {
+        self.replay.as_ref()?.keep(exchange)
     }
 
     /// Writes a denial into the run's log.
@@ -110,6 +121,7 @@ impl RunData {
             until: Instant::now() + self.waits.timeout,
             read_only: self.dry_run,
             secrets,
+            most_body: MAX_BODY,
         };
         let mut response = client.run(request, progress).await?;
         if !self.redactor.is_empty() {
@@ -159,32 +171,53 @@ impl Host for RunData {
         request: HttpRequest,
     ) -> wasmtime::Result<Result<HttpResponse, Error>> {
         let (progress, waits) = (Progress::new(Phase::Resolve), self.waits);
-        let result = match self.secret_headers(&request).await? {
-            Ok(secrets) => {
-                waits
-                    .on_target(&progress, self.request(&request, secrets, &progress))
-                    .await?
+        let result = match self.played() {
+            Some(replay) => replay.http(&request)?,
+            None => {
+                let result = match self.secret_headers(&request).await? {
+                    Ok(secrets) => {
+                        let asking = self.request(&request, secrets, &progress);
+                        waits.on_target(&progress, asking).await?
+                    }
+                    Err(error) => Err(error),
+                };
+                result.map_err(|error| self.redacted_error(error))
             }
-            Err(error) => Err(error),
         };
-        let result = result.map_err(|error| self.redacted_error(error));
+        self.keep(|| Exchange::Http(HttpExchange::of(&request, &result)));
         self.note_denial(result.as_ref().err());
         Ok(result)
     }
 
     async fn udp(&mut self, request: UdpRequest) -> wasmtime::Result<Result<UdpResponse, Error>> {
-        self.serve_udp(&request).await
+        let now = self.shared.clock.now().micros();
+        let result = match self.played() {
+            Some(replay) => replay.udp(&request, now)?,
+            None => self.serve_udp(&request).await?,
+        };
+        self.keep(|| Exchange::Udp(UdpExchange::of(&request, &result)));
+        Ok(result)
     }
 
     async fn dns(&mut self, query: DnsQuery) -> wasmtime::Result<Result<DnsResponse, Error>> {
-        self.serve_dns(&query).await
+        let result = match self.played() {
+            Some(replay) => replay.dns(&query)?,
+            None => self.serve_dns(&query).await?,
+        };
+        self.keep(|| Exchange::Dns(DnsExchange::of(&query, &result)));
+        Ok(result)
     }
 
     async fn icmp(
         &mut self,
         request: IcmpRequest,
     ) -> wasmtime::Result<Result<IcmpResponse, Error>> {
-        self.serve_icmp(&request).await
+        let result = match self.played() {
+            Some(replay) => replay.icmp(&request)?,
+            None => self.serve_icmp(&request).await?,
+        };
+        self.keep(|| Exchange::Icmp(IcmpExchange::of(&request, &result)));
+        Ok(result)
     }
 }
 

@@ -25,7 +25,7 @@ use super::run::Progress;
 use super::tls::Tls;
 
 /// Greatest body that is kept, in bytes, whatever the guest asks for.
-const MAX_BODY: u32 = 8 << 20;
+pub(super) const MAX_BODY: u64 = 8 << 20;
 /// All headers of an answer.
 pub(super) const MAX_HEADERS_SIZE: usize = 64 << 10;
 pub(super) const MAX_HEADER_COUNT: usize = 256;
@@ -42,6 +42,8 @@ pub(super) struct Client {
     pub read_only: bool,
     /// Secret headers with their values.
     pub secrets: Vec<(HeaderName, HeaderValue)>,
+    /// Greatest body that is kept, in bytes.
+    pub most_body: u64,
 }
 
 /// A request that was checked.
@@ -129,7 +131,7 @@ impl Client {
         let started = Instant::now();
         let mut checked = check(request, self.read_only)?;
         let origin = checked.url.origin();
-        let max_body = request.max_body.min(MAX_BODY) as usize;
+        let max_body = u64::from(request.max_body).min(self.most_body) as usize;
         let (mut hops, mut home) = (0, true);
         loop {
             // Secrets and credentials go to the origin they were meant for, and

@@ -15,8 +15,10 @@ use super::bindings::bellwether::plugin::net::{
 };
 use super::egress::io_error;
 use super::net_http::micros;
+use super::replay::{Bytes, Exchange, Played, StartTls, Step, TcpExchange};
 use super::run::{Progress, RunData};
 use super::tls::Tls;
+use crate::clock::Timestamp;
 
 /// Most bytes of one read.
 const MAX_READ: usize = 1 << 20;
@@ -27,6 +29,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// A recorded conversation.
+    Played(Box<Played>),
     /// An upgrade failed.
     Broken,
 }
@@ -43,6 +47,8 @@ pub struct TcpConnection {
     certificate: Option<Certificate>,
     /// Read and not yet asked for.
     buffer: BytesMut,
+    /// Its number in the recording that is made.
+    kept: Option<usize>,
 }
 
 impl TcpConnection {
@@ -50,11 +56,15 @@ impl TcpConnection {
         match &mut self.stream {
             Stream::Plain(stream) => Ok(stream),
             Stream::Tls(stream) => Ok(stream),
+            Stream::Played(stream) => Ok(stream),
             Stream::Broken => Err(Error::Closed("the TLS upgrade failed".into())),
         }
     }
 
     fn took(&mut self, first_byte: Option<Duration>) {
+        if matches!(self.stream, Stream::Played(_)) {
+            return;
+        }
         self.timings.total = micros(self.started.elapsed());
         if let (None, Some(first)) = (self.timings.first_byte, first_byte) {
             self.timings.first_byte = Some(micros(first));
@@ -114,7 +124,65 @@ impl TcpConnection {
     }
 }
 
+impl TcpConnection {
+    fn played(played: Played, host: String) -> Self {
+        Self {
+            host,
+            server_name: None,
+            peer: played.peer(),
+            timings: played.timings(),
+            started: Instant::now(),
+            certificate: played.certificate(),
+            buffer: BytesMut::new(),
+            kept: None,
+            stream: Stream::Played(Box::new(played)),
+        }
+    }
+
+    /// What is known of its TLS.
+    fn info(&self, tls: &Tls, now: Timestamp) -> Option<TlsInfo> {
+        match &self.stream {
+            Stream::Tls(stream) => {
+                let name = self.server_name.as_deref().unwrap_or(&self.host);
+                Some(tls.info(stream.get_ref().1, name, now))
+            }
+            Stream::Played(played) => played.tls_info(),
+            Stream::Plain(_) | Stream::Broken => None,
+        }
+    }
+
+    /// How its beginning is recorded.
+    fn recorded(&self, port: u16, tls: &Tls, now: Timestamp) -> TcpExchange {
+        TcpExchange {
+            host: self.host.clone(),
+            port,
+            peer: self.peer.clone(),
+            timings: (&self.timings).into(),
+            certificate: self.certificate.as_ref().map(Into::into),
+            tls_info: self.info(tls, now).as_ref().map(Into::into),
+            ..TcpExchange::default()
+        }
+    }
+}
+
 impl RunData {
+    /// The end of a read: kept where a recording is made, without secrets.
+    fn kept_read(
+        &self,
+        kept: Option<usize>,
+        result: Result<Vec<u8>, Error>,
+    ) -> Result<Vec<u8>, Error> {
+        let result = result.map(|bytes| self.redacted(bytes));
+        if let (Some(replay), Some(kept)) = (&self.replay, kept) {
+            match &result {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => replay.keep_step(kept, Step::Receive(Bytes::of(bytes))),
+                Err(error) => replay.keep_step(kept, Step::Error(error.into())),
+            }
+        }
+        result
+    }
+
     async fn tcp_connect(
         &mut self,
         host: &str,
@@ -142,6 +210,7 @@ impl RunData {
             started,
             certificate: None,
             buffer: BytesMut::new(),
+            kept: None,
         };
         match tls {
             None => connection.stream = Stream::Plain(connected.stream),
@@ -189,16 +258,40 @@ impl HostTcp for RunData {
         tls: Option<TlsOptions>,
     ) -> wasmtime::Result<Result<Resource<TcpConnection>, Error>> {
         let (progress, waits) = (Progress::new(Phase::Resolve), self.waits);
-        let connecting = self.tcp_connect(&host, port, tls.as_ref(), &progress);
-        let result = waits.on_target(&progress, connecting).await?;
+        let result = match self.played() {
+            Some(replay) => replay
+                .tcp(&host, port, tls.is_some())?
+                .map(|played| TcpConnection::played(played, host.clone())),
+            None => {
+                let connecting = self.tcp_connect(&host, port, tls.as_ref(), &progress);
+                waits.on_target(&progress, connecting).await?
+            }
+        };
+        let kept = self.keep(|| {
+            let now = self.shared.clock.now();
+            Exchange::Tcp(TcpExchange {
+                error: result.as_ref().err().map(Into::into),
+                tls: tls.is_some(),
+                ..match &result {
+                    Ok(connection) => connection.recorded(port, &self.shared.tls, now),
+                    Err(_) => TcpExchange {
+                        host: host.clone(),
+                        port,
+                        ..TcpExchange::default()
+                    },
+                }
+            })
+        });
         self.note_denial(result.as_ref().err());
-        Ok(match result {
-            Ok(connection) => match self.table.push(connection) {
-                Ok(resource) => Ok(resource),
-                Err(_) => Err(Error::Invalid("too many open connections".into())),
+        Ok(
+            match result.map(|connection| TcpConnection { kept, ..connection }) {
+                Ok(connection) => match self.table.push(connection) {
+                    Ok(resource) => Ok(resource),
+                    Err(_) => Err(Error::Invalid("too many open connections".into())),
+                },
+                Err(error) => Err(error),
             },
-            Err(error) => Err(error),
-        })
+        )
     }
 
     async fn write(
@@ -212,7 +305,11 @@ impl HostTcp for RunData {
             return Ok(Err(error));
         }
         let (progress, waits) = (Progress::new(Phase::Send), self.waits);
+        let replay = self.replay.clone();
         let connection = self.table.get_mut(&connection)?;
+        if let (Some(replay), Some(kept)) = (replay, connection.kept) {
+            replay.keep_step(kept, Step::Send(Bytes::of(&data)));
+        }
         let writing = async {
             let stream = connection.stream()?;
             stream
@@ -239,6 +336,7 @@ impl HostTcp for RunData {
         }
         let (progress, waits) = (Progress::new(Phase::Receive), self.waits);
         let connection = self.table.get_mut(&connection)?;
+        let kept = connection.kept;
         let reading = async {
             if connection.buffer.is_empty() {
                 connection.fill(max, &progress).await?;
@@ -247,7 +345,7 @@ impl HostTcp for RunData {
             Ok(connection.buffer.split_to(count).to_vec())
         };
         let result = waits.on_target(&progress, reading).await?;
-        Ok(result.map(|bytes| self.redacted(bytes)))
+        Ok(self.kept_read(kept, result))
     }
 
     async fn read_until(
@@ -264,9 +362,10 @@ impl HostTcp for RunData {
         }
         let (progress, waits) = (Progress::new(Phase::Receive), self.waits);
         let connection = self.table.get_mut(&connection)?;
+        let kept = connection.kept;
         let reading = connection.read_until(&delimiter, max, &progress);
         let result = waits.on_target(&progress, reading).await?;
-        Ok(result.map(|bytes| self.redacted(bytes)))
+        Ok(self.kept_read(kept, result))
     }
 
     async fn start_tls(
@@ -284,6 +383,12 @@ impl HostTcp for RunData {
         }
         let plain = match std::mem::replace(&mut connection.stream, Stream::Broken) {
             Stream::Plain(stream) => stream,
+            Stream::Played(mut played) => {
+                let result = played.start_tls();
+                connection.certificate = played.certificate();
+                connection.stream = Stream::Played(played);
+                return Ok(result);
+            }
             other => {
                 connection.stream = other;
                 return Ok(Err(Error::Invalid("the connection has TLS already".into())));
@@ -298,10 +403,23 @@ impl HostTcp for RunData {
             started: connection.started,
             certificate: None,
             buffer: BytesMut::new(),
+            kept: connection.kept,
         };
         let shared = Arc::clone(&self.shared.tls);
         let upgrading = upgrade(&shared, &mut upgraded, plain, &tls, &progress);
         let result = waits.on_target(&progress, upgrading).await?;
+        if let (Some(replay), Some(kept)) = (&self.replay, upgraded.kept) {
+            let now = self.shared.clock.now();
+            let step = StartTls {
+                error: result.as_ref().err().map(Into::into),
+                certificate: upgraded.certificate.as_ref().map(Into::into),
+                tls_info: upgraded
+                    .info(&self.shared.tls, now)
+                    .as_ref()
+                    .map(Into::into),
+            };
+            replay.keep_step(kept, Step::StartTls(Box::new(step)));
+        }
         if result.is_ok() {
             *self.table.get_mut(&resource)? = upgraded;
         }
@@ -309,7 +427,11 @@ impl HostTcp for RunData {
     }
 
     async fn timings(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<Timings> {
-        Ok(self.table.get(&connection)?.timings)
+        let connection = self.table.get(&connection)?;
+        if let (Some(replay), Some(kept)) = (&self.replay, connection.kept) {
+            replay.keep_times(kept, (&connection.timings).into());
+        }
+        Ok(connection.timings)
     }
 
     async fn peer(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<String> {
@@ -328,13 +450,8 @@ impl HostTcp for RunData {
         connection: Resource<TcpConnection>,
     ) -> wasmtime::Result<Option<TlsInfo>> {
         let connection = self.table.get(&connection)?;
-        let Stream::Tls(stream) = &connection.stream else {
-            return Ok(None);
-        };
-        let name = connection.server_name.as_deref();
-        let name = name.unwrap_or(&connection.host);
         let now = self.shared.clock.now();
-        Ok(Some(self.shared.tls.info(stream.get_ref().1, name, now)))
+        Ok(connection.info(&self.shared.tls, now))
     }
 
     async fn drop(&mut self, connection: Resource<TcpConnection>) -> wasmtime::Result<()> {

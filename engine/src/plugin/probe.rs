@@ -13,6 +13,7 @@ use super::host::Inner;
 use super::kind::Kind;
 use super::log::RunLog;
 use super::manifest::{Manifest, is_metric_name};
+use super::replay::Replay;
 use super::run::{End, HOSTCALL_FUEL, RunSetup, classify, phase_name};
 use super::secrets::Redactor;
 use crate::check::outcome::{
@@ -74,8 +75,9 @@ pub(super) struct Ended {
 }
 
 impl Inner {
-    /// Runs a check to its end.
-    pub async fn run_probe(&self, job: Job) -> Outcome {
+    /// Runs a check to its end; `replay` stands in for the network, or records
+    /// it.
+    pub async fn run_probe(&self, job: Job, replay: Option<Replay>) -> Outcome {
         let started = self.shared.clock.now();
         let refused = |fault| Ended {
             verdict: Err(fault),
@@ -83,8 +85,10 @@ impl Inner {
             log: Vec::new(),
         };
         let ended = match self.entry(&job.spec.plugin, Kind::Probe) {
-            Ok(Entry::Program(program)) => self.check_program(&program, &job, started).await,
-            Ok(Entry::Plugin(loaded)) => self.check(&loaded, &job, started.micros()).await,
+            Ok(Entry::Program(program)) => {
+                self.check_program(&program, &job, started, replay).await
+            }
+            Ok(Entry::Plugin(loaded)) => self.check(&loaded, &job, started.micros(), replay).await,
             Err(fault) => refused(fault),
         };
         let Ended {
@@ -178,10 +182,10 @@ impl Inner {
         Ok(times)
     }
 
-    async fn check(&self, loaded: &Loaded, job: &Job, now: i64) -> Ended {
+    async fn check(&self, loaded: &Loaded, job: &Job, now: i64, replay: Option<Replay>) -> Ended {
         let spec = &*job.spec;
         let length = spec.limits.deadline();
-        let store = self.store(RunSetup {
+        let mut store = self.store(RunSetup {
             timeout: spec.limits.timeout,
             length,
             memory: spec.limits.memory,
@@ -191,6 +195,7 @@ impl Inner {
             dry_run: false,
             fuel: HOSTCALL_FUEL,
         });
+        store.data_mut().replay = replay;
         let request = RequestArg {
             check: &spec.check,
             node: NodeArg::new(&spec.node),

@@ -10,6 +10,7 @@ use super::output::{self, leading_state};
 use super::probe::{Ended, MAX_METRICS, MAX_TEXT, lines, one_line, redacted, timed_out};
 use super::program::{self, Finished, odd_exit, whole_words};
 use super::program_input::{Fetch, fetch};
+use super::replay::Replay;
 use super::run::{End, RunData, RunSetup, phase_name};
 use super::secrets::Redactor;
 use super::wasi::Kept;
@@ -24,12 +25,19 @@ const NOTHING: &str = "(no output)";
 
 impl Inner {
     /// Runs a check: fetches its input, runs the program, reads its output.
-    pub async fn check_program(&self, loaded: &LoadedProgram, job: &Job, at: Timestamp) -> Ended {
+    pub async fn check_program(
+        &self,
+        loaded: &LoadedProgram,
+        job: &Job,
+        at: Timestamp,
+        replay: Option<Replay>,
+    ) -> Ended {
         let spec = &*job.spec;
         let mut store = self.store(RunSetup {
             node: Some(Arc::clone(&spec.node)),
             ..program::setup(&spec.limits, Arc::clone(&spec.grants))
         });
+        store.data_mut().replay = replay;
         let mut given = match program::given(loaded, &spec.config, MAX_STDOUT) {
             Ok(given) => given,
             Err(fault) => return ended(store.into_data(), Err(fault)),

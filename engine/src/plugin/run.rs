@@ -23,6 +23,7 @@ use super::bindings::bellwether::plugin::net::{Error as NetError, Phase};
 use super::grants::NetGrants;
 use super::host::Shared;
 use super::log::RunLog;
+use super::replay::Replay;
 use super::secrets::Redactor;
 use super::state::StateView;
 use super::wasi::LazyWasi;
@@ -325,6 +326,8 @@ pub(super) struct RunData {
     pub http: LazyHttp,
     /// Holds back whatever changes something.
     pub dry_run: bool,
+    /// Answers in the place of the network, or keeps what it answers.
+    pub replay: Option<Replay>,
 }
 
 /// What a run is made of.
@@ -366,6 +369,7 @@ pub(super) fn new_store(engine: &Engine, shared: &Arc<Shared>, setup: RunSetup) 
             host_calls: 0,
             http: LazyHttp::default(),
             dry_run: setup.dry_run,
+            replay: None,
         },
     );
     store.limiter(|data| &mut data.limiter);

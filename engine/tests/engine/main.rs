@@ -1,6 +1,7 @@
 //! The whole engine: configuration in, checks, alerts, mails and repairs out,
 //! over real sockets and files.
 
+mod authoring;
 mod commands;
 mod crash;
 mod heartbeat;
@@ -8,7 +9,9 @@ mod hostile;
 mod lifecycle;
 mod mail_server;
 mod outage;
+mod registry;
 mod rules;
+mod shadow;
 mod story;
 mod support;
 mod time;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds dist/probe.wasm and dist/command.wasm.
+# Builds what is in dist.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 need node nodejs
@@ -8,11 +8,12 @@ asc() {
     "$toolchain/node_modules/.bin/asc" "$@" -O2 --shrinkLevel 2
 }
 
+#: probe
 # --runtime stub: an instance lives for one run, so nothing needs to be freed.
 asc probe.ts --runtime stub --use abort=contract/onAbort --exportStart _initialize \
     -o build/probe.core.wasm
 pack component build/probe.core.wasm dist/probe.wasm "$WIT" probe-plugin
-
+pack check dist/probe.wasm
+#: command
 shim=$(realpath --relative-to=. "$toolchain/node_modules/@assemblyscript/wasi-shim")
 asc command/command.ts --config "$shim/asconfig.json" --lib "$shim/assembly" -o dist/command.wasm
-pack check dist/probe.wasm

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds dist/probe.wasm and dist/log-parser.wasm.
+# Builds what is in dist.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
 need node nodejs
@@ -12,5 +12,7 @@ component() { # NAME SOURCE
         --wit "$WIT" --world "$1-plugin" --js "$2" --output "dist/$1.wasm" >/dev/null
 }
 
+#: probe
 component probe probe.js
+#: log-parser
 component log-parser log-parser/log-parser.js

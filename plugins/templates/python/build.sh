@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds dist/probe.wasm and dist/log-parser.wasm.
+# Builds what is in dist.
 #
 #   ./build.sh bindings    instead writes the contract's Python modules into
 #                          build/, for an editor or a type checker
@@ -11,12 +11,17 @@ componentize_py() {
 }
 
 if [[ ${1:-} == bindings ]]; then
+    #: probe
     componentize_py -w probe-plugin bindings build/probe
+    #: log-parser
     componentize_py -w log-parser-plugin bindings build/log-parser
+    #:
     exit
 fi
 
 # --stub-wasi: the component may import nothing that it was not granted. The
 # file is named as a module of its folder.
+#: probe
 componentize_py -w probe-plugin componentize --stub-wasi -p . -o dist/probe.wasm probe
+#: log-parser
 componentize_py -w log-parser-plugin componentize --stub-wasi -p log-parser -o dist/log-parser.wasm log_parser

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds dist/probe.wasm, dist/log-parser.wasm and dist/command.wasm.
+# Builds what is in dist.
 source "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
 
+#: repository
 # Dependencies in the versions of the engine's own plugins, until you choose.
-[[ -f Cargo.lock ]] || cp "$TEMPLATES/../Cargo.lock" .
-
+[[ -f Cargo.lock ]] || cp "$PACK/../Cargo.lock" .
+#: command
 # The command first: it needs nothing but cargo. A compiler without that target
 # builds the components all the same.
 if rust_target wasm32-wasip1; then
@@ -14,9 +15,14 @@ else
     say 'no target wasm32-wasip1 (rustup target add wasm32-wasip1): dist/command.wasm is left out'
 fi
 
+#: probe log-parser
 rust_target wasm32-unknown-unknown
-cargo build --quiet --release --target wasm32-unknown-unknown -p http-rust -p app-log-rust
 built=${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/release
-pack component "$built/http_rust.wasm" dist/probe.wasm
-pack component "$built/app_log_rust.wasm" dist/log-parser.wasm
-pack check dist/probe.wasm dist/log-parser.wasm
+#: probe
+cargo build --quiet --release --target wasm32-unknown-unknown -p http-rust
+pack component "$built/probe.wasm" dist/probe.wasm
+pack check dist/probe.wasm
+#: log-parser
+cargo build --quiet --release --target wasm32-unknown-unknown -p app-log-rust
+pack component "$built/log_parser.wasm" dist/log-parser.wasm
+pack check dist/log-parser.wasm

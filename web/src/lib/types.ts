@@ -105,6 +105,9 @@ export interface Manifest {
   metrics: { name: string; unit: string; description: string }[];
 }
 export type PluginDetail = Plugin & { manifest: Manifest };
+export type ShadowPage = Sent<S['ShadowPage']>;
+export type ShadowSide = Sent<S['ShadowSide']>;
+export type VersionDiff = Sent<S['VersionDiff']>;
 export type Crash = Sent<S['CrashView']>;
 export type Upload = Replace<Sent<S['Upload']>, { result: Replace<Sent<S['UploadResult']>, { manifest: Manifest }> | null }>;
 

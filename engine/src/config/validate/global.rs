@@ -29,6 +29,7 @@ impl Validator<'_> {
         self.files();
         self.secrets();
         self.signing();
+        self.registries();
         for (name, span) in [
             ("results", spec.retention.results),
             ("rollups", spec.retention.rollups),
@@ -91,6 +92,39 @@ impl Validator<'_> {
                     "expected sha256: and 64 lower-case hexadecimal digits, found {text:?}"
                 );
                 self.wrong(format!("signing.revoked[{i}]"), message);
+            }
+        }
+    }
+
+    fn registries(&mut self) {
+        let registries = &self.spec.registries;
+        for (i, registry) in registries.iter().enumerate() {
+            let hosts = std::iter::once(("host".to_owned(), &registry.host)).chain(
+                (registry.also.iter().enumerate()).map(|(j, host)| (format!("also[{j}]"), host)),
+            );
+            for (key, host) in hosts {
+                let url = url::Url::parse(&format!("https://{host}/"));
+                let fits = url.is_ok_and(|url| {
+                    url.path() == "/" && url.username().is_empty() && url.query().is_none()
+                }) && !host.contains('/');
+                if !fits {
+                    let message = format!("expected a host such as ghcr.io, found {host:?}");
+                    self.wrong(format!("registries[{i}].{key}"), message);
+                }
+            }
+            if registries[..i]
+                .iter()
+                .any(|other| other.host == registry.host)
+            {
+                let message = format!("expected each host once, found {:?} again", registry.host);
+                self.wrong(format!("registries[{i}].host"), message);
+            }
+            if registry.username.is_some() != registry.password.is_some() {
+                let message = "expected username and password together, found one of them";
+                self.wrong(format!("registries[{i}]"), message);
+            }
+            if let Some(password) = &registry.password {
+                self.secret_source(&format!("registries[{i}].password"), password);
             }
         }
     }

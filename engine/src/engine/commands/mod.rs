@@ -4,7 +4,9 @@
 mod lifecycle;
 mod objects;
 mod plugins;
+mod pull;
 mod reports;
+mod shadow;
 
 use std::sync::Arc;
 
@@ -95,6 +97,31 @@ impl Core {
                 reply,
             } => {
                 let _ = reply.send(self.remove_plugin(plugin, digest, actor).await);
+            }
+            Command::Pull {
+                upload,
+                name,
+                reference,
+                signature,
+                actor,
+            } => self.pull(upload, name, &reference, signature, actor).await,
+            Command::StartShadow {
+                plugin,
+                wanted,
+                actor,
+                reply,
+            } => {
+                let _ = reply.send(self.start_shadow(plugin, wanted, actor).await);
+            }
+            Command::EndShadow {
+                plugin,
+                actor,
+                reply,
+            } => {
+                let _ = reply.send(self.end_shadow(plugin, actor).await);
+            }
+            Command::Shadow { plugin, reply } => {
+                let _ = reply.send(self.shadow(&plugin));
             }
             Command::Report {
                 series,

@@ -288,6 +288,8 @@ impl Core {
             return Err(store_error(error));
         }
         self.registry.activate(&plugin, &digest);
+        // What was compared is the same now, or something else.
+        self.shadows.end(&plugin);
         *current = next;
         self.in_force(current.number).await;
         let _ = self.events.send(Event::Plugins { digest });
@@ -369,6 +371,7 @@ impl Core {
             .map_err(store_error)?;
         self.registry.remove(&plugin, digest.as_ref());
         for digest in digests {
+            self.shadows.end_of(&plugin, &digest);
             if !self.registry.holds(&digest)
                 && let Err(error) = self.host.remove(&digest)
             {
