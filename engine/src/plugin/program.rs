@@ -324,6 +324,9 @@ impl Program {
     }
 }
 
+/// What Rust adds to the message of a panic: of no use to whoever runs a check.
+const BACKTRACE_HINT: &str = "note: run with `RUST_BACKTRACE=";
+
 /// A fault with the last line that the program wrote to standard error: the
 /// message of a panic or of an abort.
 fn with_last_word(fault: Fault, stderr: &Kept) -> Fault {
@@ -332,7 +335,7 @@ fn with_last_word(fault: Fault, stderr: &Kept) -> Fault {
         .lines()
         .rev()
         .map(str::trim)
-        .find(|line| !line.is_empty())
+        .find(|line| !line.is_empty() && !line.starts_with(BACKTRACE_HINT))
     {
         Some(line) => Fault {
             text: format!("{}; it wrote: {}", fault.text, clip(line, MAX_WORD)),
