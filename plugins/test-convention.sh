@@ -116,7 +116,7 @@ tar -xf "$archive" -C "$work/source" --strip-components 1
 config >"$work/config.h"
 PYTHONPATH=$(pypi wasmtime 48.0.0)
 export PYTHONPATH
-harness=$TEMPLATES/harness/guest.py
+harness=$HERE/harness/guest.py
 cd "$work/source"
 mkdir build
 compile .native cc

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 BIN=${BELLWETHER_BIN:-../target/release/bellwether}
 readonly BIN
-readonly PACKAGES=(openssl openssh-server redis-server redis-tools postgresql mariadb-server mosquitto dovecot-imapd dovecot-pop3d exim4-daemon-light snmpd python3 python3-websockets python3-grpcio)
+readonly PACKAGES=(openssl openssh-server redis-server redis-tools postgresql mariadb-server mosquitto dovecot-imapd dovecot-pop3d exim4-daemon-light snmpd docker-registry curl python3 python3-websockets python3-grpcio)
 export PATH=$PATH:/usr/sbin
 
 say() { printf 'test-servers: %s\n' "$*" >&2; }
@@ -190,8 +190,10 @@ start_engine() {
     # Long enough that no answer holds it by chance.
     secret=$(openssl rand -hex 12)
     export GOOD_PASSWORD=$secret WRONG_PASSWORD=not-$secret
+    registry_server
     {
         printf 'secrets:\n  good: { env: GOOD_PASSWORD }\n  wrong: { env: WRONG_PASSWORD }\n'
+        printf 'registries:\n  - { host: "127.0.0.1:%s", plain_http: true, username: robot, password: { env: GOOD_PASSWORD } }\n' "$registry_port"
         printf 'nodes:\n  - { name: local, address: 127.0.0.1 }\nplugins:\n'
         for plugin in "${LOGIN_PLUGINS[@]}"; do
             printf '  - { name: %s, path: %s, grants: { net: ["127.0.0.1:*", "udp:127.0.0.1:*"], read_secrets: [good, wrong], state: true } }\n' \
@@ -213,7 +215,7 @@ done
 certificates
 odd_servers
 start_engine
-for probe in tls-certificate smtp ssh mail-access redis postgresql mysql mqtt websocket prometheus http-scenario snmp grpc-health; do
+for probe in tls-certificate smtp ssh mail-access redis postgresql mysql mqtt websocket prometheus http-scenario snmp grpc-health registry; do
     if chosen "$probe"; then
         "test_${probe//-/_}"
     fi

@@ -9,7 +9,7 @@ use super::catalogue::{Entry, Loaded, Ran};
 use super::host::Inner;
 use super::kind::Kind;
 use super::probe::{MAX_TEXT, NodeArg, config_fault, denied_fault, lines, millis, one_line};
-use super::run::{End, HOSTCALL_FUEL, RunSetup, classify, phase_name};
+use super::run::{End, HOSTCALL_FUEL, RunSetup, ended, phase_name};
 use super::secrets::Redactor;
 use crate::check::outcome::{
     ActionFailure, ActionJob, ActionOutcome, ActionReport, Fault, FaultKind,
@@ -136,7 +136,7 @@ impl Inner {
                     ActionFailure::Failed(lines(redactor.clip(&text, MAX_TEXT)))
                 }
             }),
-            Err(error) => Err(match classify(&error, &data) {
+            Err(error) => Err(match ended(&error, &mut data) {
                 End::Target(phase) => {
                     ActionFailure::Failed(format!("timed out in {}", phase_name(phase)))
                 }

@@ -29,13 +29,24 @@ fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// The machine itself, where an address names none: the kernel connects to
+/// loopback then.
+fn own(ip: IpAddr) -> Option<IpAddr> {
+    ip.is_unspecified().then_some(match ip {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    })
+}
+
 /// The address and what it stands for.
 pub fn forms(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
     let inner = match ip {
         IpAddr::V4(_) => None,
         IpAddr::V6(v6) => embedded(v6).map(IpAddr::V4),
     };
-    std::iter::once(canonical(ip)).chain(inner)
+    std::iter::once(canonical(ip))
+        .chain(inner)
+        .flat_map(|form| std::iter::once(form).chain(own(form)))
 }
 
 /// True where `deny` covers the address in any of its forms.
@@ -75,7 +86,11 @@ fn barred_v4(ip: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn barred_v6(ip: Ipv6Addr) -> Option<&'static str> {
-    const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    // Amazon's, and what it hands to pods.
+    const METADATA: [Ipv6Addr; 2] = [
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    ];
     if ip.is_unspecified() {
         Some("unspecified")
     } else if ip.is_loopback() {
@@ -84,7 +99,7 @@ fn barred_v6(ip: Ipv6Addr) -> Option<&'static str> {
         Some("link-local")
     } else if ip.is_multicast() {
         Some("multicast")
-    } else if ip == METADATA {
+    } else if METADATA.contains(&ip) {
         Some("metadata")
     } else {
         None
@@ -120,6 +135,8 @@ mod tests {
             ("255.255.255.255", "multicast"),
             ("ff02::1", "multicast"),
             ("fd00:ec2::254", "metadata"),
+            ("fd00:ec2::23", "metadata"),
+            ("192.0.0.192", "metadata"),
             ("100.100.100.200", "metadata"),
             ("168.63.129.16", "metadata"),
         ] {
@@ -156,6 +173,35 @@ mod tests {
         for ip in ["169.254.169.253", "11.0.0.1", "::1"] {
             assert!(!denied(&deny, ip.parse().unwrap()), "{ip}");
         }
+    }
+
+    #[test]
+    fn no_address_at_all_is_the_machine_itself() {
+        let loopback = ["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+        for ip in ["0.0.0.0", "::", "::ffff:0.0.0.0"] {
+            assert!(denied(&loopback, ip.parse().unwrap()), "{ip}");
+        }
+        assert!(!denied(&loopback, "0.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn metadata_services_are_denied_by_default() {
+        let spec = crate::config::spec::Spec::default();
+        let settings = crate::plugin::Settings::from_spec(&spec).unwrap();
+        for ip in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "100.100.100.200",
+            "192.0.0.192",
+            "168.63.129.16",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "64:ff9b::a9fe:aa02",
+        ] {
+            assert!(denied(&settings.deny, ip.parse().unwrap()), "{ip}");
+        }
+        assert!(!denied(&settings.deny, "169.254.169.253".parse().unwrap()));
     }
 
     proptest! {

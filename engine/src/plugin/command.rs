@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::bindings::bellwether::plugin::command::{Error, Host, Output};
 use super::net_http::micros;
 use super::run::{RunData, Stop};
+use super::watch::Answer;
 use crate::check::outcome::NodeInfo;
 
 /// Most bytes kept of each output.
@@ -208,21 +209,32 @@ impl RunData {
 
 impl Host for RunData {
     async fn run(&mut self, name: String) -> wasmtime::Result<Result<Output, Error>> {
+        let watching = self.watch("command.run", || name.clone());
         let argv = match self.argv(&name) {
             Ok(argv) => argv,
             Err(error) => {
                 if let Error::Denied(what) = &error {
                     self.log.push("warning", &format!("denied: {what}"));
                 }
-                return Ok(Err(error));
+                let result = Err(error);
+                watching.answered(|| Answer::of(&result, |_: &Output| String::new()));
+                return Ok(result);
             }
         };
         let own = Instant::now() + self.waits.timeout;
-        match tokio::time::timeout_at(own.min(self.waits.deadline), execute(&argv)).await {
-            Ok(result) => Ok(result),
-            Err(_) if own < self.waits.deadline => Ok(Err(Error::Timeout)),
-            Err(_) => Err(Stop::Command(self.waits.length).into()),
-        }
+        let until = own.min(self.waits.deadline);
+        let result = match tokio::time::timeout_at(until, execute(&argv)).await {
+            Ok(result) => result,
+            Err(_) if own < self.waits.deadline => Err(Error::Timeout),
+            Err(_) => return Err(Stop::Command(self.waits.length).into()),
+        };
+        watching.answered(|| {
+            Answer::of(&result, |output: &Output| match output.exit_code {
+                Some(code) => format!("exit code {code}"),
+                None => "ended by a signal".into(),
+            })
+        });
+        Ok(result)
     }
 }
 

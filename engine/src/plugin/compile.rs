@@ -104,20 +104,54 @@ impl Compiler {
     pub async fn compile(&self, engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
         check_header(bytes, self.config.max_size)?;
         let _turn = self.turn.lock().await;
-        let timeout = self.config.timeout;
-        match tokio::time::timeout(timeout, self.run_child(engine, bytes)).await {
-            Ok(result) => result,
-            // Dropping the future killed the child.
-            Err(_) => Err(format!(
-                "compiling took longer than {} s (engine.compile_timeout)",
-                timeout.as_secs_f32()
-            )),
-        }
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let (config, engine, bytes) = (self.config.clone(), engine.clone(), bytes.to_vec());
+        // The kernel ends the child with the thread that started it, and threads of
+        // a runtime come and go: it gets one that stays until it has ended.
+        std::thread::Builder::new()
+            .name("compiler".into())
+            .spawn(move || wait_for_child(&config, &engine, &bytes, answer))
+            .map_err(|error| format!("the compiler gets no thread: {error}"))?;
+        answered
+            .await
+            .unwrap_or_else(|_| Err("the compiler is lost".into()))
     }
+}
 
+/// Runs a child to its end, or until nobody waits for it any more.
+fn wait_for_child(
+    config: &CompilerConfig,
+    engine: &Engine,
+    bytes: &[u8],
+    mut answer: tokio::sync::oneshot::Sender<Result<Vec<u8>, String>>,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(async {
+            tokio::select! {
+                result = tokio::time::timeout(config.timeout, config.run_child(engine, bytes)) => {
+                    // Dropping the future killed the child.
+                    Some(result.unwrap_or_else(|_| Err(format!(
+                        "compiling took longer than {} s (engine.compile_timeout)",
+                        config.timeout.as_secs_f32()
+                    ))))
+                }
+                () = answer.closed() => None,
+            }
+        }),
+        Err(error) => Some(Err(format!("the compiler gets no runtime: {error}"))),
+    };
+    if let Some(result) = result {
+        let _ = answer.send(result);
+    }
+}
+
+impl CompilerConfig {
     async fn run_child(&self, engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        let cpu_seconds = self.config.timeout.as_secs().saturating_mul(2).max(2);
-        let mut child = tokio::process::Command::new(&self.config.exe)
+        let cpu_seconds = self.timeout.as_secs().saturating_mul(2).max(2);
+        let mut child = tokio::process::Command::new(&self.exe)
             .arg(SUBCOMMAND)
             .arg(cpu_seconds.to_string())
             .env_clear()
@@ -130,7 +164,7 @@ impl Compiler {
             .map_err(|error| {
                 format!(
                     "the compiler {} does not start: {error}",
-                    self.config.exe.display()
+                    self.exe.display()
                 )
             })?;
         let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -164,7 +198,7 @@ impl Compiler {
                 }
                 _ => Err(format!(
                     "the compiler {} is of another version than this engine",
-                    self.config.exe.display()
+                    self.exe.display()
                 )),
             },
             Ok((_, payload)) => Err(String::from_utf8_lossy(&payload).into_owned()),
@@ -175,11 +209,12 @@ impl Compiler {
                     .await
                     .map_err(|error| format!("the compiler is lost: {error}"))?;
                 Err(match status.signal() {
-                    Some(signal)
-                        if signal == Signal::XCPU.as_raw() || signal == Signal::KILL.as_raw() =>
-                    {
+                    Some(signal) if signal == Signal::XCPU.as_raw() => {
                         format!("compiling took more than {cpu_seconds} s of processor time")
                     }
+                    Some(signal) if signal == Signal::KILL.as_raw() => format!(
+                        "the compiler was killed: it took more than {cpu_seconds} s of processor time, or this machine has no memory left"
+                    ),
                     Some(signal) => format!(
                         "the compiler ended by signal {signal}; it may have needed more than {} GiB of memory",
                         ADDRESS_SPACE >> 30

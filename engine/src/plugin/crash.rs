@@ -21,7 +21,8 @@ use super::host::Shared;
 use super::run::Waits;
 use super::secrets::{self, Redactor};
 use crate::check::outcome::{
-    Cause, Digest, Fault, Job, JobSpec, NodeInfo, PluginState, RunLimits, SeriesId, StateEntry,
+    Cause, Digest, Fault, Job, JobSpec, NodeInfo, PluginState, RunLimits, RunLogLine, SeriesId,
+    StateEntry,
 };
 use crate::clock::Timestamp;
 use crate::config::input::InputSpec;
@@ -69,6 +70,20 @@ pub struct CrashRequest {
     /// not known now.
     #[serde(default)]
     pub without_state: bool,
+    /// The log of the run that crashed, with the guest's stack.
+    #[serde(default)]
+    pub log: Vec<RunLogLine>,
+}
+
+/// A run that crashed its plugin.
+#[derive(Clone, Copy)]
+pub(super) struct Crash<'a> {
+    pub installed: &'a Installed,
+    pub job: &'a Job,
+    /// Start of the run.
+    pub at: Timestamp,
+    pub fault: &'a Fault,
+    pub log: &'a [RunLogLine],
 }
 
 /// The node that was checked.
@@ -88,13 +103,14 @@ pub struct CrashState {
 }
 
 impl CrashRequest {
-    fn new(
-        installed: &Installed,
-        job: &Job,
-        at: Timestamp,
-        fault: &Fault,
-        redactor: &Redactor,
-    ) -> Self {
+    fn new(crash: &Crash<'_>, redactor: &Redactor) -> Self {
+        let Crash {
+            installed,
+            job,
+            at,
+            fault,
+            log,
+        } = *crash;
         let spec = &*job.spec;
         let text = |text: &str| redactor.text(text.to_owned());
         let mut config = serde_json::from_str(&spec.config).unwrap_or(Value::Null);
@@ -139,6 +155,13 @@ impl CrashRequest {
             grants: (*spec.grants).clone(),
             state: state.collect(),
             without_state: false,
+            log: log
+                .iter()
+                .map(|line| RunLogLine {
+                    message: text(&line.message),
+                    ..line.clone()
+                })
+                .collect(),
         }
     }
 
@@ -275,21 +298,14 @@ impl Crashes {
     }
 
     /// Keeps the request of a run that crashed.
-    pub(super) async fn keep(
-        &self,
-        shared: &Shared,
-        installed: &Installed,
-        job: &Job,
-        at: Timestamp,
-        fault: &Fault,
-        mut redactor: Redactor,
-    ) {
-        if !self.wants(&job.spec.plugin, at) {
+    pub(super) async fn keep(&self, shared: &Shared, crash: Crash<'_>, mut redactor: Redactor) {
+        let spec = &crash.job.spec;
+        if !self.wants(&spec.plugin, crash.at) {
             return;
         }
         // What earlier runs were given may be in the state.
-        let known = add_granted(shared, &job.spec.grants, &mut redactor).await;
-        let mut request = CrashRequest::new(installed, job, at, fault, &redactor);
+        let known = add_granted(shared, &spec.grants, &mut redactor).await;
+        let mut request = CrashRequest::new(&crash, &redactor);
         if !known && !request.state.is_empty() {
             request.state.clear();
             request.without_state = true;
@@ -333,6 +349,7 @@ mod tests {
                 },
             )]),
             without_state: false,
+            log: Vec::new(),
         }
     }
 

@@ -184,11 +184,20 @@ impl Asked<'_> {
     /// none.
     async fn resolve(&self, name: &str, progress: &Progress) -> Result<Vec<IpAddr>, Error> {
         let access = self.grants.allows_name(self.transport, name, self.port);
-        if access == NameAccess::Denied {
-            let shown = self.named(name);
-            return Err(Error::Denied(format!(
-                "net {shown} is not granted; a grant would be \"{shown}\""
-            )));
+        let shown = self.named(name);
+        match access {
+            NameAccess::Denied => {
+                return Err(Error::Denied(format!(
+                    "net {shown} is not granted; a grant would be \"{shown}\""
+                )));
+            }
+            NameAccess::NotAsked => {
+                let grant = Transport::Dns.grant(name, 0);
+                return Err(Error::Denied(format!(
+                    "net {shown} is not granted by name, and the addresses of {name} may not be asked for; a grant would be \"{grant}\" beside that of their network"
+                )));
+            }
+            NameAccess::ByName | NameAccess::ByNetwork => {}
         }
         let found = self.egress.resolver.resolve(name).await.map_err(|error| {
             if let ResolveError::Host(what) = &error {

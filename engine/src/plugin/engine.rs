@@ -111,7 +111,8 @@ fn compiler_config() -> Config {
         .wasm_memory64(false)
         .wasm_custom_page_sizes(false)
         .wasm_backtrace_max_frames(NonZeroUsize::new(12))
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable);
+        // Else a trap reads the guest's DWARF, without any bound.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config
 }
 
@@ -169,4 +170,24 @@ fn spawn_ticker(engine: &Engine) -> Result<(), String> {
         })
         .map(drop)
         .map_err(|error| format!("the epoch ticker's thread does not start: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_debugger_would_read_is_not_kept() {
+        let text = r#"(module
+            (@custom ".debug_str" "bytes for a debugger")
+            (func $told (export "run") unreachable))"#;
+        let bytes = wat::parse_str(text).unwrap();
+        let kept = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|part| part == what);
+        assert!(kept(&bytes, b"bytes for a debugger"));
+        let code = WasmEngine::compiler().unwrap().precompile_module(&bytes);
+        let code = code.unwrap();
+        assert!(!kept(&code, b"bytes for a debugger"));
+        // Names of functions are.
+        assert!(kept(&code, b"told"));
+    }
 }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::bindings::bellwether::plugin::files::{Entry, Error, FileType, Host, Listing, Metadata};
 use super::run::RunData;
+use super::watch::Answer;
 
 const MAX_PATH: usize = 4 << 10;
 /// Entries of a listing, and those that are looked at to sort them.
@@ -232,19 +233,24 @@ impl RunData {
 
     async fn at_place<T: Send + 'static>(
         &mut self,
+        call: &'static str,
         root: String,
         path: String,
         work: impl FnOnce(Place) -> Result<T, Error> + Send + 'static,
     ) -> wasmtime::Result<Result<T, Error>> {
-        let place = match self.place(root, path) {
-            Ok(place) => place,
-            Err(error) => return Ok(Err(error)),
+        let watching = self.watch(call, || format!("{root}:{path}"));
+        let result = match self.place(root, path) {
+            Ok(place) => {
+                let blocking = self.shared.blocking.clone();
+                let result = blocking.run(self.waits, "a file", || work(place)).await?;
+                if let Err(Error::Denied(what)) = &result {
+                    self.log.push("warning", &format!("denied: {what}"));
+                }
+                result
+            }
+            Err(error) => Err(error),
         };
-        let blocking = self.shared.blocking.clone();
-        let result = blocking.run(self.waits, "a file", || work(place)).await?;
-        if let Err(Error::Denied(what)) = &result {
-            self.log.push("warning", &format!("denied: {what}"));
-        }
+        watching.answered(|| Answer::of(&result, |_| "done".into()));
         Ok(result)
     }
 }
@@ -255,7 +261,8 @@ impl Host for RunData {
         root: String,
         path: String,
     ) -> wasmtime::Result<Result<Metadata, Error>> {
-        self.at_place(root, path, |place| place.stat()).await
+        self.at_place("files.stat", root, path, |place| place.stat())
+            .await
     }
 
     async fn list(
@@ -265,7 +272,7 @@ impl Host for RunData {
         max: u32,
     ) -> wasmtime::Result<Result<Listing, Error>> {
         let max = (max as usize).min(MAX_ENTRIES);
-        self.at_place(root, path, move |place| place.list(max))
+        self.at_place("files.list", root, path, move |place| place.list(max))
             .await
     }
 
@@ -277,8 +284,10 @@ impl Host for RunData {
         length: u32,
     ) -> wasmtime::Result<Result<Vec<u8>, Error>> {
         let length = length.min(MAX_READ) as usize;
-        self.at_place(root, path, move |place| place.read(offset, length))
-            .await
+        self.at_place("files.read", root, path, move |place| {
+            place.read(offset, length)
+        })
+        .await
     }
 }
 

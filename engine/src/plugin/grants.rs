@@ -239,8 +239,11 @@ pub enum NameAccess {
     Denied,
     /// Granted by name: addresses that a name may stand for.
     ByName,
-    /// Not by name, but its addresses may lie in a granted network.
+    /// Its addresses may lie in a granted network, and it may be asked about.
     ByNetwork,
+    /// The same, but nothing allows to ask about it: a question is a message to
+    /// whoever serves the name.
+    NotAsked,
 }
 
 impl NetGrants {
@@ -278,15 +281,15 @@ impl NetGrants {
         let by_name = self
             .matching(transport, port)
             .any(|target| self.covers_name(target, name));
+        let mut targets = self.matching(transport, port);
         if by_name {
             NameAccess::ByName
-        } else if self
-            .matching(transport, port)
-            .any(|target| matches!(target, Target::Network(_)))
-        {
+        } else if !targets.any(|target| matches!(target, Target::Network(_))) {
+            NameAccess::Denied
+        } else if self.covers_name(&Target::Node, name) || self.allows_question(name) {
             NameAccess::ByNetwork
         } else {
-            NameAccess::Denied
+            NameAccess::NotAsked
         }
     }
 
@@ -417,8 +420,8 @@ mod tests {
 
     #[test]
     fn names() {
-        use NameAccess::{ByName, ByNetwork, Denied};
-        let cases: [(&[&str], &str, &str, u16, NameAccess); 12] = [
+        use NameAccess::{ByName, ByNetwork, Denied, NotAsked};
+        let cases: [(&[&str], &str, &str, u16, NameAccess); 19] = [
             (&["node"], "Web.Example.", "web.example", 80, ByName),
             (&["node"], "web.example", "other.example", 80, Denied),
             (
@@ -440,7 +443,45 @@ mod tests {
             (&["*.example.org:443"], "n", "a.b.example.org", 443, ByName),
             (&["*.example.org:443"], "n", "example.org", 443, Denied),
             (&["*.example.org:443"], "n", "badexample.org", 443, Denied),
-            (&["10.0.0.0/8:443"], "n", "db.internal", 443, ByNetwork),
+            (&["10.0.0.0/8:443"], "n", "db.internal", 443, NotAsked),
+            (&["10.0.0.1:443"], "n", "db.internal", 443, NotAsked),
+            (
+                &["10.0.0.0/8:443"],
+                "db.internal",
+                "db.internal",
+                443,
+                ByNetwork,
+            ),
+            (
+                &["10.0.0.0/8:443"],
+                "db.internal",
+                "x.db.internal",
+                443,
+                NotAsked,
+            ),
+            (
+                &["10.0.0.0/8:443", "dns:*.internal"],
+                "n",
+                "db.internal",
+                443,
+                ByNetwork,
+            ),
+            (
+                &["10.0.0.0/8:443", "dns:other.internal"],
+                "n",
+                "db.internal",
+                443,
+                NotAsked,
+            ),
+            // The name is asked about for another grant already.
+            (
+                &["10.0.0.0/8:443", "db.internal:80"],
+                "n",
+                "db.internal",
+                443,
+                ByNetwork,
+            ),
+            (&["dns:*"], "n", "db.internal", 443, Denied),
             (&["10.0.0.0/8:443"], "n", "db.internal", 80, Denied),
             (&["udp:ntp.example:123"], "n", "ntp.example", 123, Denied),
         ];

@@ -29,10 +29,10 @@ use super::kind::Kind;
 use super::manifest::Manifest;
 use super::program::{Program, manifest};
 use super::quarantine::Gate;
-use super::replay::Replay;
 use super::resolve::{self, Resolve};
 use super::run::{End, HOSTCALL_FUEL, RunData, RunSetup, bounded, classify, new_store};
 use super::tls::Tls;
+use super::watch::Beside;
 use crate::check::outcome::{
     ActionJob, ActionOutcome, Digest, Fault, FaultKind, Job, Outcome, RunLimits,
 };
@@ -278,11 +278,11 @@ impl Host {
         self.inner.catalogue.all()
     }
 
-    /// Runs a check with a recording in the place of the network, or keeps what
-    /// the network answers in one. Never fails, as [`Host::run_probe`].
-    pub async fn rehearse(&self, job: Job, replay: Replay) -> Outcome {
+    /// Runs a check with a recording in the place of the network or beside it,
+    /// or with somebody who looks on. Never fails, as [`Host::run_probe`].
+    pub async fn rehearse(&self, job: Job, beside: Beside) -> Outcome {
         let (inner, spare) = (Arc::clone(&self.inner), job.clone());
-        let run = async move { inner.run_probe(job, Some(replay)).await };
+        let run = async move { inner.run_probe(job, beside).await };
         match self.guests.run(run).await {
             Some(outcome) => outcome,
             None => self.inner.lost_probe(spare),
@@ -295,14 +295,14 @@ impl Host {
         if self.guests.is_here() {
             // A panic of the host must not take the run's end with it: the
             // series would wait for it for ever.
-            let run = AssertUnwindSafe(self.inner.run_probe(job, None)).catch_unwind();
+            let run = AssertUnwindSafe(self.inner.run_probe(job, Beside::default())).catch_unwind();
             return match run.await {
                 Ok(outcome) => outcome,
                 Err(_) => self.inner.lost_probe(spare),
             };
         }
         let inner = Arc::clone(&self.inner);
-        let run = async move { inner.run_probe(job, None).await };
+        let run = async move { inner.run_probe(job, Beside::default()).await };
         match self.guests.run(run).await {
             Some(outcome) => outcome,
             None => self.inner.lost_probe(spare),
@@ -458,6 +458,17 @@ impl Inner {
     /// The fault that says what is wrong, or that the plugin is held.
     pub fn entry(&self, digest: &Digest, role: Kind) -> Result<Entry, Fault> {
         self.shared.gate.admit(digest, role, &*self.shared.clock)?;
+        self.known(digest, role)
+    }
+
+    /// A loaded plugin for a run that somebody looks at: to find out why it
+    /// crashes it must run, though it is held back for that.
+    pub fn entry_watched(&self, digest: &Digest, role: Kind) -> Result<Entry, Fault> {
+        self.shared.gate.admit_watched(digest)?;
+        self.known(digest, role)
+    }
+
+    fn known(&self, digest: &Digest, role: Kind) -> Result<Entry, Fault> {
         let found = match self.catalogue.get(digest) {
             None => format!("the plugin {} is not loaded", short(digest)),
             Some(Entry::Plugin(loaded)) if loaded.exports.kind == role => {

@@ -15,6 +15,8 @@ pub(super) struct RunLog {
     lines: Vec<RunLogLine>,
     bytes: usize,
     dropped: usize,
+    /// The last line was cut off.
+    cut: bool,
 }
 
 impl RunLog {
@@ -24,7 +26,9 @@ impl RunLog {
             self.dropped += 1;
             return;
         }
+        let whole = message.len();
         let message = clip(message, MAX_BYTES - self.bytes);
+        self.cut = message.len() < whole;
         self.bytes += message.len();
         self.lines.push(RunLogLine {
             level: level.to_owned(),
@@ -33,25 +37,42 @@ impl RunLog {
     }
 
     /// The last line of level error or worse: a panic's message.
-    pub fn last_error(&self) -> Option<&str> {
-        self.lines
+    pub fn last_error(&self, redactor: &Redactor) -> Option<String> {
+        let line = self
+            .lines
             .iter()
-            .rev()
-            .find(|line| line.level == "error" || line.level == "critical")
-            .map(|line| clip(&line.message, 1_000))
+            .rposition(|line| line.level == "error" || line.level == "critical")?;
+        Some(clip(&self.message(line, redactor)?, 1_000).to_owned())
     }
 
-    /// All lines as one text.
-    pub fn text(&self) -> String {
-        let lines: Vec<&str> = self.lines.iter().map(|line| &*line.message).collect();
+    /// A line's text without secrets, and without the beginning of one where the
+    /// line was cut off.
+    fn message(&self, line: usize, redactor: &Redactor) -> Option<String> {
+        let message = self.lines.get(line)?.message.clone();
+        Some(match self.cut && line + 1 == self.lines.len() {
+            true => redactor.whole(message),
+            false => redactor.text(message),
+        })
+    }
+
+    /// All lines as one text, without secrets.
+    pub fn text(&self, redactor: &Redactor) -> String {
+        let lines: Vec<String> = (0..self.lines.len())
+            .filter_map(|line| self.message(line, redactor))
+            .collect();
         lines.join("\n")
     }
 
     /// The lines, and a last one that counts what was dropped.
     pub fn finish(mut self, redactor: &Redactor) -> Vec<RunLogLine> {
         if !redactor.is_empty() {
-            for line in &mut self.lines {
-                line.message = redactor.text(std::mem::take(&mut line.message));
+            let cut = self.cut.then(|| self.lines.len() - 1);
+            for (number, line) in self.lines.iter_mut().enumerate() {
+                let message = std::mem::take(&mut line.message);
+                line.message = match cut == Some(number) {
+                    true => redactor.whole(message),
+                    false => redactor.text(message),
+                };
             }
         }
         if self.dropped > 0 {
@@ -110,5 +131,27 @@ mod tests {
         log.push("info", "late");
         let lines = log.finish(&Redactor::default());
         assert_eq!((lines[0].message.len(), lines.len()), (MAX_BYTES, 2));
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_line_was_cut() {
+        let mut redactor = Redactor::default();
+        redactor.add("s3cret");
+        let said = |before: usize| {
+            let mut log = RunLog::default();
+            log.push("error", &format!("{}s3cret", "x".repeat(before)));
+            let said = log.last_error(&redactor).unwrap();
+            let text = log.text(&redactor);
+            let line = log.finish(&redactor).remove(0).message;
+            assert_eq!(text, line);
+            (said, line)
+        };
+        // In the text of a fault, which is shorter.
+        let (text, line) = said(998);
+        assert!(text.ends_with("x**") && line.ends_with("x***"), "{line}");
+        // At the end of the log.
+        let (text, line) = said(MAX_BYTES - 3);
+        assert_eq!((text.len(), line.len()), (1_000, MAX_BYTES - 3));
+        assert!(line.ends_with('x'), "{line}");
     }
 }

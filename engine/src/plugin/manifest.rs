@@ -5,6 +5,7 @@ use std::sync::Arc;
 use utoipa::ToSchema;
 
 use super::bindings::bellwether::plugin::types as wit;
+use crate::config::schema::is_too_complex;
 
 const MAX_SCHEMA: usize = 256 << 10;
 const MAX_METRICS: usize = 256;
@@ -75,7 +76,15 @@ impl Manifest {
             ));
         }
         let config_schema = match serde_json::from_str::<serde_json::Value>(&raw.config_schema) {
-            Ok(schema @ serde_json::Value::Object(_)) => schema,
+            Ok(schema @ serde_json::Value::Object(_)) => {
+                if is_too_complex(&schema) {
+                    return Err(
+                        "manifest.config-schema: expected one by which an empty object can be checked, found that its references and choices lead to too much work"
+                            .into(),
+                    );
+                }
+                schema
+            }
             Ok(_) => {
                 return Err(
                     "manifest.config-schema: expected a JSON object, found another JSON value"
@@ -222,7 +231,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         type Change = fn(&mut wit::Manifest);
-        let cases: [(&str, Change); 10] = [
+        let cases: [(&str, Change); 11] = [
             ("manifest.name", |m| m.name = "Disk Space".into()),
             ("manifest.name", |m| m.name = String::new()),
             ("manifest.version", |m| m.version = "1.0".into()),
@@ -230,6 +239,9 @@ mod tests {
             ("manifest.summary", |m| m.summary = "two\nlines".into()),
             ("expected JSON", |m| m.config_schema = "{".into()),
             ("JSON object", |m| m.config_schema = "[]".into()),
+            ("too much work", |m| {
+                m.config_schema = r##"{"anyOf":[{"$ref":"#"},{"$ref":"#"}]}"##.into();
+            }),
             ("manifest.capabilities", |m| {
                 m.capabilities = vec!["root".into()]
             }),

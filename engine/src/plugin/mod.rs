@@ -11,6 +11,7 @@
 
 mod action;
 pub mod address;
+mod backtrace;
 mod bindings;
 mod blocking;
 mod cache;
@@ -31,6 +32,7 @@ pub mod grants;
 mod guests;
 pub mod host;
 pub mod kind;
+mod limiter;
 mod log;
 pub mod manifest;
 mod net;
@@ -60,8 +62,10 @@ mod state;
 mod system;
 mod tls;
 mod types;
+mod waited;
 mod wasi;
 mod wasi_http;
+pub mod watch;
 
 pub use catalogue::{InstallError, InstallPhase, Installed};
 pub use command::validate_argv;

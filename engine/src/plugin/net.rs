@@ -13,6 +13,7 @@ use super::grants::NetGrants;
 use super::net_http::{Client, MAX_BODY, header};
 use super::replay::{DnsExchange, Exchange, HttpExchange, IcmpExchange, Replay, UdpExchange};
 use super::run::{Progress, RunData};
+use super::watch::{self, Answer, bytes};
 
 impl RunData {
     /// The run's net grants, parsed when first needed.
@@ -122,13 +123,16 @@ impl RunData {
             read_only: self.dry_run,
             secrets,
             most_body: MAX_BODY,
+            beyond: self.redactor.longest(),
         };
         let mut response = client.run(request, progress).await?;
         if !self.redactor.is_empty() {
-            response.body = match response.truncated {
-                true => self.redactor.cut(&response.body).into_owned(),
-                false => self.redacted(response.body),
-            };
+            response.body = self.redacted(response.body);
+            // Cut off only now: a value is found whole or not at all, so where
+            // the guest has its answers cut tells it nothing of one.
+            let most = client.most(request);
+            response.truncated |= response.body.len() > most;
+            response.body.truncate(most);
             response.url = self.redactor.text(response.url);
             for header in &mut response.headers {
                 header.name = self.redactor.text(std::mem::take(&mut header.name));
@@ -170,6 +174,7 @@ impl Host for RunData {
         &mut self,
         request: HttpRequest,
     ) -> wasmtime::Result<Result<HttpResponse, Error>> {
+        let watching = self.watch("net.http", || format!("{} {}", request.method, request.url));
         let (progress, waits) = (Progress::new(Phase::Resolve), self.waits);
         let result = match self.played() {
             Some(replay) => replay.http(&request)?,
@@ -186,25 +191,52 @@ impl Host for RunData {
         };
         self.keep(|| Exchange::Http(HttpExchange::of(&request, &result)));
         self.note_denial(result.as_ref().err());
+        watching.answered(|| {
+            Answer::net(&result, |response| {
+                let size = bytes(response.body.len());
+                Answer::ok(format!("{}, {size}", response.status)).timed(response.timings)
+            })
+        });
         Ok(result)
     }
 
     async fn udp(&mut self, request: UdpRequest) -> wasmtime::Result<Result<UdpResponse, Error>> {
+        let watching = self.watch("net.udp", || {
+            format!(
+                "{}:{}, {}",
+                request.host,
+                request.port,
+                bytes(request.data.len())
+            )
+        });
         let now = self.shared.clock.now().micros();
         let result = match self.played() {
             Some(replay) => replay.udp(&request, now)?,
             None => self.serve_udp(&request).await?,
         };
         self.keep(|| Exchange::Udp(UdpExchange::of(&request, &result)));
+        watching.answered(|| {
+            Answer::net(&result, |response| {
+                let replies = format!("{} replies", response.replies.len());
+                Answer::ok(replies).timed(response.timings)
+            })
+        });
         Ok(result)
     }
 
     async fn dns(&mut self, query: DnsQuery) -> wasmtime::Result<Result<DnsResponse, Error>> {
+        let watching = self.watch("net.dns", || watch::question(&query));
         let result = match self.played() {
             Some(replay) => replay.dns(&query)?,
             None => self.serve_dns(&query).await?,
         };
         self.keep(|| Exchange::Dns(DnsExchange::of(&query, &result)));
+        watching.answered(|| {
+            Answer::net(&result, |response| {
+                let answers = format!("{}, {} answers", response.rcode, response.answers.len());
+                Answer::ok(answers).timed(response.timings)
+            })
+        });
         Ok(result)
     }
 
@@ -212,11 +244,21 @@ impl Host for RunData {
         &mut self,
         request: IcmpRequest,
     ) -> wasmtime::Result<Result<IcmpResponse, Error>> {
+        let watching = self.watch("net.icmp", || request.host.clone());
         let result = match self.played() {
             Some(replay) => replay.icmp(&request)?,
             None => self.serve_icmp(&request).await?,
         };
         self.keep(|| Exchange::Icmp(IcmpExchange::of(&request, &result)));
+        watching.answered(|| {
+            Answer::net(&result, |response| {
+                Answer::ok(format!(
+                    "{} of {} came back",
+                    response.replies.len(),
+                    response.sent
+                ))
+            })
+        });
         Ok(result)
     }
 }
@@ -343,6 +385,14 @@ mod tests {
             let text = String::from_utf8(found.body).unwrap();
             assert!(found.truncated && text.starts_with("you said *"), "{text}");
             assert!(text[9..].bytes().all(|byte| byte == b'*'), "{text}");
+        }
+        // What only begins like the value stays: else the guest, which chooses
+        // where to cut, would find the value byte by byte.
+        for guess in ["s", "s3c", "s3cret-valu"] {
+            let change = |request: &mut HttpRequest| request.max_body = guess.len() as u32;
+            let (found, _) = exchange(change, answer("", &format!("{guess} and more"))).await;
+            let found = found.unwrap();
+            assert_eq!((found.body, found.truncated), (guess.into(), true));
         }
         // In the text of an error.
         let moved =

@@ -20,7 +20,7 @@ use super::bindings::bellwether::plugin::net::{
 };
 use super::egress::{Egress, io_error};
 use super::grants::NetGrants;
-use super::guests::Guests;
+use super::guests::{Background, Guests};
 use super::run::Progress;
 use super::tls::Tls;
 
@@ -44,6 +44,8 @@ pub(super) struct Client {
     pub secrets: Vec<(HeaderName, HeaderValue)>,
     /// Greatest body that is kept, in bytes.
     pub most_body: u64,
+    /// Bytes that are read beyond it, for the caller to cut off.
+    pub beyond: usize,
 }
 
 /// A request that was checked.
@@ -122,6 +124,11 @@ fn parse_url(text: &str) -> Result<Url, Error> {
 }
 
 impl Client {
+    /// Greatest body of the answer, in bytes.
+    pub fn most(&self, request: &HttpRequest) -> usize {
+        u64::from(request.max_body).min(self.most_body) as usize
+    }
+
     /// Runs a request and its redirects.
     pub async fn run(
         &self,
@@ -131,7 +138,7 @@ impl Client {
         let started = Instant::now();
         let mut checked = check(request, self.read_only)?;
         let origin = checked.url.origin();
-        let max_body = u64::from(request.max_body).min(self.most_body) as usize;
+        let max_body = self.most(request) + self.beyond;
         let (mut hops, mut home) = (0, true);
         loop {
             // Secrets and credentials go to the origin they were meant for, and
@@ -338,15 +345,17 @@ impl Client {
             let url = seen.url;
             Error::Invalid(format!("the address {url} cannot be sent over HTTP/2"))
         })?;
-        let (mut sender, connection) =
-            hyper::client::conn::http2::Builder::new(self.guests.clone())
-                .timer(TokioTimer::new())
-                .max_header_list_size(MAX_HEADERS_SIZE as u32)
-                .handshake(TokioIo::new(io))
-                .await
-                .map_err(|error| http_error(&error))?;
+        let background = Background::new(&self.guests);
+        let (mut sender, connection) = hyper::client::conn::http2::Builder::new(background.tasks())
+            .timer(TokioTimer::new())
+            .max_header_list_size(MAX_HEADERS_SIZE as u32)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| http_error(&error))?;
         let answer = sender.send_request(outgoing);
-        seen.exchange(connection, answer, progress).await
+        let exchange = seen.exchange(connection, answer, progress).await;
+        drop(background);
+        exchange
     }
 }
 

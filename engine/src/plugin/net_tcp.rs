@@ -18,6 +18,7 @@ use super::net_http::micros;
 use super::replay::{Bytes, Exchange, Played, StartTls, Step, TcpExchange};
 use super::run::{Progress, RunData};
 use super::tls::Tls;
+use super::watch::{Answer, bytes};
 use crate::clock::Timestamp;
 
 /// Most bytes of one read.
@@ -257,6 +258,12 @@ impl HostTcp for RunData {
         port: u16,
         tls: Option<TlsOptions>,
     ) -> wasmtime::Result<Result<Resource<TcpConnection>, Error>> {
+        let watching = self.watch("tcp.connect", || {
+            format!(
+                "{host}:{port}{}",
+                if tls.is_some() { " with TLS" } else { "" }
+            )
+        });
         let (progress, waits) = (Progress::new(Phase::Resolve), self.waits);
         let result = match self.played() {
             Some(replay) => replay
@@ -283,6 +290,11 @@ impl HostTcp for RunData {
             })
         });
         self.note_denial(result.as_ref().err());
+        watching.answered(|| {
+            Answer::net(&result, |connection| {
+                Answer::ok(connection.peer.clone()).timed(connection.timings)
+            })
+        });
         Ok(
             match result.map(|connection| TcpConnection { kept, ..connection }) {
                 Ok(connection) => match self.table.push(connection) {
@@ -304,6 +316,7 @@ impl HostTcp for RunData {
             self.note_denial(Some(&error));
             return Ok(Err(error));
         }
+        let watching = self.watch("tcp.write", || bytes(data.len()));
         let (progress, waits) = (Progress::new(Phase::Send), self.waits);
         let replay = self.replay.clone();
         let connection = self.table.get_mut(&connection)?;
@@ -320,7 +333,9 @@ impl HostTcp for RunData {
             connection.took(None);
             Ok(())
         };
-        waits.on_target(&progress, writing).await
+        let result = waits.on_target(&progress, writing).await?;
+        watching.answered(|| Answer::net(&result, |()| Answer::ok("sent")));
+        Ok(result)
     }
 
     async fn read(
@@ -334,6 +349,7 @@ impl HostTcp for RunData {
                 "expected to read at least one byte, found max 0".into(),
             )));
         }
+        let watching = self.watch("tcp.read", || format!("at most {}", bytes(max)));
         let (progress, waits) = (Progress::new(Phase::Receive), self.waits);
         let connection = self.table.get_mut(&connection)?;
         let kept = connection.kept;
@@ -345,6 +361,7 @@ impl HostTcp for RunData {
             Ok(connection.buffer.split_to(count).to_vec())
         };
         let result = waits.on_target(&progress, reading).await?;
+        watching.answered(|| Answer::net(&result, |found| Answer::ok(bytes(found.len()))));
         Ok(self.kept_read(kept, result))
     }
 
@@ -360,11 +377,15 @@ impl HostTcp for RunData {
                 "expected a delimiter of 1 to 256 bytes and max of at least 1".into(),
             )));
         }
+        let watching = self.watch("tcp.read-until", || {
+            format!("{:?}", String::from_utf8_lossy(&delimiter))
+        });
         let (progress, waits) = (Progress::new(Phase::Receive), self.waits);
         let connection = self.table.get_mut(&connection)?;
         let kept = connection.kept;
         let reading = connection.read_until(&delimiter, max, &progress);
         let result = waits.on_target(&progress, reading).await?;
+        watching.answered(|| Answer::net(&result, |found| Answer::ok(bytes(found.len()))));
         Ok(self.kept_read(kept, result))
     }
 
@@ -406,6 +427,7 @@ impl HostTcp for RunData {
             kept: connection.kept,
         };
         let shared = Arc::clone(&self.shared.tls);
+        let watching = self.watch("tcp.start-tls", || upgraded.host.clone());
         let upgrading = upgrade(&shared, &mut upgraded, plain, &tls, &progress);
         let result = waits.on_target(&progress, upgrading).await?;
         if let (Some(replay), Some(kept)) = (&self.replay, upgraded.kept) {
@@ -420,6 +442,7 @@ impl HostTcp for RunData {
             };
             replay.keep_step(kept, Step::StartTls(Box::new(step)));
         }
+        watching.answered(|| Answer::net(&result, |()| Answer::ok("TLS").timed(upgraded.timings)));
         if result.is_ok() {
             *self.table.get_mut(&resource)? = upgraded;
         }

@@ -13,7 +13,7 @@ use super::catalogue::{Entry, Ran};
 use super::host::Inner;
 use super::kind::Kind;
 use super::probe::{NodeArg, config_fault, millis, one_line};
-use super::run::{End, HOSTCALL_FUEL, RunSetup, classify, phase_name};
+use super::run::{End, HOSTCALL_FUEL, RunData, RunSetup, ended, phase_name};
 use crate::check::outcome::{Digest, Fault, FaultKind, NodeInfo, RunLimits};
 use crate::clock::Timestamp;
 use crate::config::spec::GrantsSpec;
@@ -153,9 +153,9 @@ impl Inner {
         } = loaded
             .run::<_, NotifyResult>(store, 1, (notification,))
             .await;
-        let text = |text: &str| one_line(data.redactor.clip(text, MAX_TEXT));
+        let text = |data: &RunData, text: &str| one_line(data.redactor.clip(text, MAX_TEXT));
         let verdict = match data.unless_own_fault(result, |(answer,)| answer.is_ok()) {
-            Ok((Ok(receipt),)) => Ok(text(&receipt.id)),
+            Ok((Ok(receipt),)) => Ok(text(&data, &receipt.id)),
             Ok((Err(NotifyError::Config(problem)),)) => {
                 let fault = config_fault(&problem, &data.redactor);
                 Err(NotifyFailure::Fault(Fault {
@@ -164,17 +164,17 @@ impl Inner {
                 }))
             }
             Ok((Err(NotifyError::Retry(retry)),)) => Err(NotifyFailure::Retry {
-                reason: text(&retry.reason),
+                reason: text(&data, &retry.reason),
                 after: retry.after_ms.map(Duration::from_millis),
             }),
-            Ok((Err(NotifyError::Fail(reason)),)) => Err(NotifyFailure::Fail(text(&reason))),
-            Err(error) => Err(match classify(&error, &data) {
+            Ok((Err(NotifyError::Fail(reason)),)) => Err(NotifyFailure::Fail(text(&data, &reason))),
+            Err(error) => Err(match ended(&error, &mut data) {
                 End::Target(phase) => NotifyFailure::Retry {
                     reason: format!("timed out in {}", phase_name(phase)),
                     after: None,
                 },
                 End::Fault(fault) => NotifyFailure::Fault(Fault {
-                    text: text(&fault.text),
+                    text: text(&data, &fault.text),
                     ..fault
                 }),
             }),

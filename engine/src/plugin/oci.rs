@@ -1,8 +1,10 @@
 //! Plugins from registries: pulls a WebAssembly OCI artifact.
 //!
-//! Over the host's own HTTP client and not one of a registry library: `deny`,
-//! the check of resolved addresses and the bounds of answers hold here as for
-//! guests, and a redirect leads to no host that was not named.
+//! References and manifests are read by `oci-spec`, challenges by `http-auth`. What
+//! goes over the network goes over the host's own HTTP client and not one of a
+//! registry library: `deny`, the check of resolved addresses and the bounds of
+//! answers hold here as for guests, and a redirect leads to no host that was not
+//! named.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderValue};
 use http_auth::parser::ChallengeParser;
+use oci_spec::image::{Descriptor, ImageManifest};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -68,27 +71,6 @@ pub struct Pulled {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Manifest {
-    #[serde(default)]
-    media_type: Option<String>,
-    #[serde(default)]
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-    #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Descriptor {
-    media_type: String,
-    digest: String,
-    size: u64,
-}
-
-#[derive(Deserialize)]
 struct Token {
     #[serde(default)]
     token: Option<String>,
@@ -104,51 +86,35 @@ impl Reference {
     /// What was expected and found.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = |what: &str| {
-            format!("expected a reference such as ghcr.io/team/probe:1.2.0, found {text:?}: {what}")
+            format!(
+                "expected a reference such as registry.example.org/team/probe:1.2.0, found {text:?}: {what}"
+            )
         };
         let text = text.trim().trim_start_matches("oci://");
         let (host, rest) = text
             .split_once('/')
             .ok_or_else(|| wrong("it has no registry"))?;
-        let named = host.contains(['.', ':']) || host == "localhost";
-        if !named || Url::parse(&format!("https://{host}/")).is_err() || host.contains('@') {
+        // Without one the specification's reader takes a registry of its own
+        // choice.
+        if !(host.contains(['.', ':']) || host == "localhost") {
             return Err(wrong("it has no registry"));
         }
-        let (repository, version) = match rest.split_once('@') {
-            Some((repository, digest)) => {
-                if hex_of(digest).is_none() {
-                    return Err(wrong("behind @ stands sha256: and 64 hexadecimal digits"));
-                }
-                // A tag beside a digest says nothing more.
-                (repository.split(':').next().unwrap_or_default(), digest)
+        let host = host.to_ascii_lowercase();
+        let parsed: oci_spec::distribution::Reference = format!("{host}/{rest}")
+            .parse()
+            .map_err(|error: oci_spec::distribution::ParseError| wrong(&error.to_string()))?;
+        let version = match (parsed.digest(), parsed.tag()) {
+            (Some(digest), _) if hex_of(digest).is_none() => {
+                return Err(wrong("behind @ stands sha256: and 64 hexadecimal digits"));
             }
-            None => rest.split_once(':').unwrap_or((rest, "latest")),
+            // A tag beside a digest says nothing more.
+            (Some(digest), _) => digest,
+            (None, tag) => tag.unwrap_or("latest"),
         };
-        let is_part = |part: &str| {
-            part.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && part
-                    .bytes()
-                    .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
-        };
-        if repository.len() > 255 || !repository.split('/').all(is_part) {
-            return Err(wrong(
-                "the repository is lower-case words with / between them",
-            ));
-        }
-        let is_tag = version.len() <= 128
-            && version.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
-            && version
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
-        if !is_tag && hex_of(version).is_none() {
-            return Err(wrong(
-                "the tag has other characters than letters, digits and . _ -",
-            ));
-        }
         Ok(Self {
-            host: host.to_ascii_lowercase(),
-            repository: repository.to_owned(),
             version: version.to_owned(),
+            repository: parsed.repository().to_owned(),
+            host,
         })
     }
 
@@ -238,63 +204,62 @@ impl<'a> Pull<'a> {
                 "the manifest has the digest {digest}, expected {version}: it is not what was asked for"
             ));
         }
-        let manifest: Manifest = serde_json::from_slice(&answer.body)
+        let manifest: ImageManifest = serde_json::from_slice(&answer.body)
             .map_err(|error| format!("expected a manifest at {url}: {error}"))?;
         let layer = self.layer(&manifest, limit)?;
-        let blob = self.url(&format!("blobs/{}", layer.digest));
-        let answer = self.fetch(&blob, LAYER, limit.min(layer.size)).await?;
+        let (promised, size) = (layer.digest().to_string(), layer.size());
+        let blob = self.url(&format!("blobs/{promised}"));
+        let answer = self.fetch(&blob, LAYER, limit.min(size)).await?;
         let found = format!("sha256:{}", hex::encode(Sha256::digest(&answer.body)));
-        if answer.body.len() as u64 != layer.size || found != layer.digest {
+        if answer.body.len() as u64 != size || found != promised {
             return Err(format!(
-                "the file has {} bytes with the digest {found}, the manifest says {} bytes with {}: the registry gave something else",
-                answer.body.len(),
-                layer.size,
-                layer.digest
+                "the file has {} bytes with the digest {found}, the manifest says {size} bytes with {promised}: the registry gave something else",
+                answer.body.len()
             ));
         }
         Ok(Pulled {
             bytes: answer.body,
             manifest: digest,
-            signature: manifest.annotations.get(SIGNATURE).cloned(),
+            signature: manifest
+                .annotations()
+                .as_ref()
+                .and_then(|all| all.get(SIGNATURE).cloned()),
         })
     }
 
     /// The one layer of a manifest for WebAssembly.
-    fn layer<'m>(&self, manifest: &'m Manifest, limit: u64) -> Result<&'m Descriptor, String> {
-        if let Some(kind) = manifest.media_type.as_deref()
+    fn layer<'m>(&self, manifest: &'m ImageManifest, limit: u64) -> Result<&'m Descriptor, String> {
+        if let Some(kind) = manifest.media_type().as_ref().map(ToString::to_string)
             && kind != MANIFEST
         {
             return Err(format!("expected an artifact ({MANIFEST}), found {kind}"));
         }
-        let config = manifest.config.as_ref().map(|one| one.media_type.as_str());
-        if config != Some(CONFIG) {
+        let config = manifest.config().media_type().to_string();
+        if config != CONFIG {
             return Err(format!(
-                "expected a WebAssembly artifact (config {CONFIG}), found {}: push it with a tool for WebAssembly, such as wkg or oras",
-                config.unwrap_or("none")
+                "expected a WebAssembly artifact (config {CONFIG}), found {config}: push it with a tool for WebAssembly, such as wkg or oras"
             ));
         }
-        let [layer] = manifest.layers.as_slice() else {
+        let [layer] = manifest.layers().as_slice() else {
             return Err(format!(
                 "expected one layer ({LAYER}), found {}",
-                manifest.layers.len()
+                manifest.layers().len()
             ));
         };
-        if layer.media_type != LAYER {
+        let kind = layer.media_type().to_string();
+        if kind != LAYER {
+            return Err(format!("expected a layer of type {LAYER}, found {kind}"));
+        }
+        let digest = layer.digest().to_string();
+        if hex_of(&digest).is_none() {
             return Err(format!(
-                "expected a layer of type {LAYER}, found {}",
-                layer.media_type
+                "expected a layer with a digest sha256:…, found {digest:?}"
             ));
         }
-        if hex_of(&layer.digest).is_none() {
-            return Err(format!(
-                "expected a layer with a digest sha256:…, found {:?}",
-                layer.digest
-            ));
-        }
-        if layer.size > limit {
+        if layer.size() > limit {
             return Err(format!(
                 "the file has {} bytes, the limit is {limit} (engine.max_plugin_size)",
-                layer.size
+                layer.size()
             ));
         }
         Ok(layer)
@@ -354,6 +319,7 @@ impl<'a> Pull<'a> {
                 .map(|value| (AUTHORIZATION, value))
                 .collect(),
             most_body: limit,
+            beyond: 0,
         };
         let request = HttpRequest {
             method: "GET".into(),
@@ -477,15 +443,25 @@ mod tests {
     #[test]
     fn references_are_read() {
         let digest = format!("sha256:{}", "a".repeat(64));
-        let pinned = format!("ghcr.io/team/probe@{digest}");
-        let both = format!("ghcr.io/team/probe:1.0@{digest}");
+        let pinned = format!("registry.example.org/team/probe@{digest}");
+        let both = format!("registry.example.org/team/probe:1.0@{digest}");
         let cases = [
-            ("ghcr.io/team/probe:1.2.0", "ghcr.io", "team/probe", "1.2.0"),
-            ("oci://GHCR.io/probe", "ghcr.io", "probe", "latest"),
+            (
+                "registry.example.org/team/probe:1.2.0",
+                "registry.example.org",
+                "team/probe",
+                "1.2.0",
+            ),
+            (
+                "oci://Registry.Example.org/probe",
+                "registry.example.org",
+                "probe",
+                "latest",
+            ),
             ("localhost/a/b/c:x_1-2", "localhost", "a/b/c", "x_1-2"),
             ("127.0.0.1:5000/probe:1", "127.0.0.1:5000", "probe", "1"),
-            (&pinned, "ghcr.io", "team/probe", &digest),
-            (&both, "ghcr.io", "team/probe", &digest),
+            (&pinned, "registry.example.org", "team/probe", &digest),
+            (&both, "registry.example.org", "team/probe", &digest),
         ];
         for (text, host, repository, version) in cases {
             let expected = Reference {
@@ -499,14 +475,14 @@ mod tests {
             "",
             "probe",
             "team/probe:1",
-            "ghcr.io/",
-            "ghcr.io/Team/probe",
-            "ghcr.io/../probe",
-            "ghcr.io/probe:",
-            "ghcr.io/probe:a/b",
-            "ghcr.io/probe?x=1",
-            "ghcr.io/probe@sha256:12",
-            "user@ghcr.io/probe:1",
+            "registry.example.org/",
+            "registry.example.org/Team/probe",
+            "registry.example.org/../probe",
+            "registry.example.org/probe:",
+            "registry.example.org/probe:a/b",
+            "registry.example.org/probe?x=1",
+            "registry.example.org/probe@sha256:12",
+            "user@registry.example.org/probe:1",
         ];
         for text in wrong {
             assert!(Reference::parse(text).is_err(), "{text}");

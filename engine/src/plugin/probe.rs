@@ -9,13 +9,14 @@ use wasmtime::component::{ComponentType, Lower, TypedFunc};
 use super::bindings::bellwether::plugin::types as wit;
 use super::bindings::exports::bellwether::plugin::probe::{ProbeError, Report as WitReport};
 use super::catalogue::{Entry, Loaded, Ran};
+use super::crash::Crash;
 use super::host::Inner;
 use super::kind::Kind;
 use super::log::RunLog;
 use super::manifest::{Manifest, is_metric_name};
-use super::replay::Replay;
-use super::run::{End, HOSTCALL_FUEL, RunSetup, classify, phase_name};
+use super::run::{End, HOSTCALL_FUEL, RunSetup, ended, phase_name};
 use super::secrets::Redactor;
+use super::watch::Beside;
 use crate::check::outcome::{
     Digest, Fault, FaultKind, Job, Metric, NodeInfo, Outcome, Report, RunLimits, RunLogLine, State,
     StateEntry,
@@ -75,20 +76,26 @@ pub(super) struct Ended {
 }
 
 impl Inner {
-    /// Runs a check to its end; `replay` stands in for the network, or records
-    /// it.
-    pub async fn run_probe(&self, job: Job, replay: Option<Replay>) -> Outcome {
+    /// Runs a check to its end.
+    pub async fn run_probe(&self, job: Job, beside: Beside) -> Outcome {
         let started = self.shared.clock.now();
         let refused = |fault| Ended {
             verdict: Err(fault),
             state_writes: Vec::new(),
             log: Vec::new(),
         };
-        let ended = match self.entry(&job.spec.plugin, Kind::Probe) {
-            Ok(Entry::Program(program)) => {
-                self.check_program(&program, &job, started, replay).await
+        let entry = match &beside.watch {
+            Some(watch) => {
+                watch.begin();
+                self.entry_watched(&job.spec.plugin, Kind::Probe)
             }
-            Ok(Entry::Plugin(loaded)) => self.check(&loaded, &job, started.micros(), replay).await,
+            None => self.entry(&job.spec.plugin, Kind::Probe),
+        };
+        let ended = match entry {
+            Ok(Entry::Program(program)) => {
+                self.check_program(&program, &job, started, beside).await
+            }
+            Ok(Entry::Plugin(loaded)) => self.check(&loaded, &job, started.micros(), beside).await,
             Err(fault) => refused(fault),
         };
         let Ended {
@@ -182,7 +189,7 @@ impl Inner {
         Ok(times)
     }
 
-    async fn check(&self, loaded: &Loaded, job: &Job, now: i64, replay: Option<Replay>) -> Ended {
+    async fn check(&self, loaded: &Loaded, job: &Job, now: i64, beside: Beside) -> Ended {
         let spec = &*job.spec;
         let length = spec.limits.deadline();
         let mut store = self.store(RunSetup {
@@ -195,7 +202,7 @@ impl Inner {
             dry_run: false,
             fuel: HOSTCALL_FUEL,
         });
-        store.data_mut().replay = replay;
+        store.data_mut().go_with(beside);
         let request = RequestArg {
             check: &spec.check,
             node: NodeArg::new(&spec.node),
@@ -214,13 +221,15 @@ impl Inner {
         let verdict = match data.unless_own_fault(result, fine) {
             Ok((Ok(report),)) => judge(report, &loaded.installed.manifest, &mut data.log),
             Ok((Err(error),)) => Err(probe_fault(error, &data.redactor)),
-            Err(error) => match classify(&error, &data) {
+            Err(error) => match ended(&error, &mut data) {
                 End::Target(phase) => Ok(timed_out(phase_name(phase))),
                 End::Fault(fault) => Err(fault),
             },
         };
         let fault = verdict.as_ref().err().map(|fault| fault.kind);
+        data.watched(busy);
         loaded.cost.add(busy, &mut data, fault);
+        let watched = data.watch.is_some();
         let redactor = data.redactor;
         let verdict = if redactor.is_empty() {
             verdict
@@ -230,10 +239,18 @@ impl Inner {
         let (state, log) = (data.state, data.log.finish(&redactor));
         if let Err(fault) = &verdict
             && is_crash(fault.kind)
+            && !watched
         {
-            let (crashes, at) = (&self.shared.crashes, Timestamp(now));
-            crashes
-                .keep(&self.shared, &loaded.installed, job, at, fault, redactor)
+            let crash = Crash {
+                installed: &loaded.installed,
+                job,
+                at: Timestamp(now),
+                fault,
+                log: &log,
+            };
+            self.shared
+                .crashes
+                .keep(&self.shared, crash, redactor)
                 .await;
         }
         Ended {

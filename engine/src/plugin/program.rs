@@ -23,7 +23,8 @@ use super::cost::metered;
 use super::kind::Exports;
 use super::log::clip;
 use super::manifest::Manifest;
-use super::run::{End, RunData, RunSetup, bounded, classify};
+use super::run::{End, RunData, RunSetup, bounded, ended};
+use super::secrets::Redactor;
 use super::wasi::{Given, Kept, LazyWasi};
 use crate::check::outcome::{Digest, Fault, FaultKind, RunLimits};
 use crate::config::spec::GrantsSpec;
@@ -254,7 +255,7 @@ impl Program {
             None => Err(error),
         });
         let result = data.unless_own_fault(result, |code| *code == 0);
-        let ended = |error: wasmtime::Error| {
+        let ending = |error: wasmtime::Error, data: &mut RunData| {
             // WASI has no codes from 126 on and says so in words only.
             if error.root_cause().to_string().contains("exit status") {
                 return End::Fault(Fault::new(
@@ -262,12 +263,18 @@ impl Program {
                     "the program ended with an exit code beyond 125, expected 0 to 3",
                 ));
             }
-            match classify(&error, &data) {
-                End::Fault(fault) => End::Fault(with_last_word(fault, &stderr)),
+            match ended(&error, data) {
+                End::Fault(fault) => End::Fault(with_last_word(fault, &stderr, &data.redactor)),
                 end => end,
             }
         };
-        let result = result.map_err(ended);
+        let result = match result {
+            Ok(code) => match gave_up(code, &stdout, &stderr, &data) {
+                Some(fault) => Err(End::Fault(fault)),
+                None => Ok(code),
+            },
+            Err(error) => Err(ending(error, &mut data)),
+        };
         Finished {
             result,
             stdout,
@@ -327,10 +334,42 @@ impl Program {
 /// What Rust adds to the message of a panic: of no use to whoever runs a check.
 const BACKTRACE_HINT: &str = "note: run with `RUST_BACKTRACE=";
 
+/// How lines of standard error begin with which the runtimes of languages end a
+/// program: Go's, and that of Python.
+const PANICS: [&str; 2] = ["panic: ", "fatal error: "];
+const TRACEBACK: &str = "Traceback (most recent call last):";
+
+/// The fault of a program that its own runtime ended: their exit codes are those
+/// of states. Whoever printed a word has judged, and the code is believed.
+fn gave_up(code: i32, stdout: &Kept, stderr: &Kept, data: &RunData) -> Option<Fault> {
+    if code == 0 || !stdout.bytes.iter().all(u8::is_ascii_whitespace) {
+        return None;
+    }
+    if let Some(refused) = &data.limiter.refused {
+        return Some(Fault::new(FaultKind::Limit, refused.clone()));
+    }
+    let fault = Fault::new(
+        FaultKind::Trap,
+        format!("the program broke off with exit code {code}"),
+    );
+    let text = String::from_utf8_lossy(&stderr.bytes);
+    let begins = |line: &&str| PANICS.iter().any(|panic| line.starts_with(panic));
+    if let Some(line) = text.lines().find(begins) {
+        // What follows are its stacks.
+        return Some(Fault {
+            text: format!("{}: {}", fault.text, data.redactor.clip(line, MAX_WORD)),
+            ..fault
+        });
+    }
+    text.lines()
+        .any(|line| line.trim_end() == TRACEBACK)
+        .then(|| with_last_word(fault, stderr, &data.redactor))
+}
+
 /// A fault with the last line that the program wrote to standard error: the
 /// message of a panic or of an abort.
-fn with_last_word(fault: Fault, stderr: &Kept) -> Fault {
-    let text = String::from_utf8_lossy(&stderr.bytes);
+fn with_last_word(fault: Fault, stderr: &Kept, redactor: &Redactor) -> Fault {
+    let text = stderr.text(redactor);
     match text
         .lines()
         .rev()
@@ -338,7 +377,11 @@ fn with_last_word(fault: Fault, stderr: &Kept) -> Fault {
         .find(|line| !line.is_empty() && !line.starts_with(BACKTRACE_HINT))
     {
         Some(line) => Fault {
-            text: format!("{}; it wrote: {}", fault.text, clip(line, MAX_WORD)),
+            text: format!(
+                "{}; it wrote: {}",
+                fault.text,
+                redactor.clip(line, MAX_WORD)
+            ),
             ..fault
         },
         None => fault,
@@ -346,10 +389,10 @@ fn with_last_word(fault: Fault, stderr: &Kept) -> Fault {
 }
 
 /// The fault of an exit code that means none of the states.
-pub(super) fn odd_exit(code: i32, said: &str) -> Fault {
+pub(super) fn odd_exit(code: i32, said: &str, redactor: &Redactor) -> Fault {
     let said = match said {
         "" => String::new(),
-        said => format!(": {}", clip(said, MAX_WORD)),
+        said => format!(": {}", redactor.clip(said, MAX_WORD)),
     };
     Fault::new(
         FaultKind::Failed,

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::action::{MAX_SUMMARY, redacted};
 use super::catalogue::LoadedProgram;
 use super::host::Inner;
-use super::log::clip;
 use super::probe::{MAX_TEXT, lines, one_line};
 use super::program::{self, Finished};
 use super::program_check::MAX_STDOUT;
@@ -82,16 +81,15 @@ impl Inner {
         let (summary, details) = text.trim().split_once('\n').unwrap_or((text.trim(), ""));
         let verdict = match result {
             Ok(0) => Ok(ActionReport {
-                summary: one_line(clip(summary.trim_end(), MAX_SUMMARY).to_owned()),
-                details: lines(clip(details, MAX_TEXT - MAX_SUMMARY).to_owned()),
+                summary: one_line(data.redactor.clip(summary.trim_end(), MAX_SUMMARY)),
+                details: lines(data.redactor.clip(details, MAX_TEXT - MAX_SUMMARY)),
             }),
             Ok(code) => {
-                let said = data.log.text();
+                let said = data.log.text(&data.redactor);
                 let said = [text.trim(), said.as_str()].join("\n");
                 let text = format!("exit code {code}\n{}", said.trim());
-                Err(ActionFailure::Failed(lines(
-                    clip(text.trim_end(), MAX_TEXT).to_owned(),
-                )))
+                let text = data.redactor.clip(text.trim_end(), MAX_TEXT);
+                Err(ActionFailure::Failed(lines(text)))
             }
             Err(End::Target(phase)) => Err(ActionFailure::Failed(format!(
                 "timed out in {}",

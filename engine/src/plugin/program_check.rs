@@ -1,19 +1,21 @@
 //! Command plugins as checks: what they print and their exit code is the report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::action::MAX_SUMMARY;
 use super::catalogue::LoadedProgram;
+use super::crash::Crash;
 use super::host::Inner;
-use super::log::{RunLog, clip};
+use super::log::RunLog;
 use super::output::{self, leading_state};
 use super::probe::{Ended, MAX_METRICS, MAX_TEXT, lines, one_line, redacted, timed_out};
 use super::program::{self, Finished, odd_exit, whole_words};
 use super::program_input::{Fetch, fetch};
-use super::replay::Replay;
 use super::run::{End, RunData, RunSetup, phase_name};
 use super::secrets::Redactor;
 use super::wasi::Kept;
+use super::watch::Beside;
 use crate::check::outcome::{Fault, Job, Report, State};
 use crate::clock::Timestamp;
 use crate::pipeline::quarantine::is_crash;
@@ -30,14 +32,14 @@ impl Inner {
         loaded: &LoadedProgram,
         job: &Job,
         at: Timestamp,
-        replay: Option<Replay>,
+        beside: Beside,
     ) -> Ended {
         let spec = &*job.spec;
         let mut store = self.store(RunSetup {
             node: Some(Arc::clone(&spec.node)),
             ..program::setup(&spec.limits, Arc::clone(&spec.grants))
         });
-        store.data_mut().replay = replay;
+        store.data_mut().go_with(beside);
         let mut given = match program::given(loaded, &spec.config, MAX_STDOUT) {
             Ok(given) => given,
             Err(fault) => return ended(store.into_data(), Err(fault)),
@@ -60,23 +62,36 @@ impl Inner {
             busy,
         } = loaded.program.run(store, given).await;
         let verdict = match result {
-            Ok(code) => judge(code, loaded.program.keeps_codes(), &stdout, &mut data.log),
+            Ok(code) => {
+                let keeps_codes = loaded.program.keeps_codes();
+                judge(code, keeps_codes, &stdout, &data.redactor, &mut data.log)
+            }
             Err(End::Target(phase)) => Ok(timed_out(phase_name(phase))),
             Err(End::Fault(fault)) => Err(fault),
         };
         let fault = verdict.as_ref().err();
+        data.watched(busy);
         loaded
             .cost
             .add(busy, &mut data, fault.map(|fault| fault.kind));
+        let watched = data.watch.is_some();
         let redactor = data.redactor;
         let verdict = clean(&redactor, verdict);
         let log = data.log.finish(&redactor);
         if let Err(fault) = &verdict
             && is_crash(fault.kind)
+            && !watched
         {
-            let (crashes, installed) = (&self.shared.crashes, &loaded.installed);
-            crashes
-                .keep(&self.shared, installed, job, at, fault, redactor)
+            let crash = Crash {
+                installed: &loaded.installed,
+                job,
+                at,
+                fault,
+                log: &log,
+            };
+            self.shared
+                .crashes
+                .keep(&self.shared, crash, redactor)
                 .await;
         }
         Ended {
@@ -98,6 +113,7 @@ fn clean(redactor: &Redactor, verdict: Result<Report, Fault>) -> Result<Report, 
 
 /// The end of a check whose program did not run.
 fn ended(data: RunData, verdict: Result<Report, Fault>) -> Ended {
+    data.watched(Duration::ZERO);
     let redactor = data.redactor;
     Ended {
         verdict: clean(&redactor, verdict),
@@ -107,7 +123,13 @@ fn ended(data: RunData, verdict: Result<Report, Fault>) -> Ended {
 }
 
 /// The report of a program that ended by itself.
-fn judge(code: i32, keeps_codes: bool, stdout: &Kept, log: &mut RunLog) -> Result<Report, Fault> {
+fn judge(
+    code: i32,
+    keeps_codes: bool,
+    stdout: &Kept,
+    redactor: &Redactor,
+    log: &mut RunLog,
+) -> Result<Report, Fault> {
     if stdout.dropped > 0 {
         let (dropped, kept) = (stdout.dropped, stdout.bytes.len());
         log.push(
@@ -127,7 +149,7 @@ fn judge(code: i32, keeps_codes: bool, stdout: &Kept, log: &mut RunLog) -> Resul
                 );
                 State::Unknown
             }),
-        code => State::from_code(i64::from(code)).ok_or_else(|| odd_exit(code, &output.summary))?,
+        code => State::from_code(i64::from(code)).ok_or_else(|| odd_exit(code, &output.summary, redactor))?,
     };
     if output.malformed > 0 {
         let count = output.malformed;
@@ -145,14 +167,14 @@ fn judge(code: i32, keeps_codes: bool, stdout: &Kept, log: &mut RunLog) -> Resul
             ),
         );
     }
-    let summary = match clip(&output.summary, MAX_SUMMARY) {
-        "" => NOTHING.to_owned(),
-        summary => one_line(summary.to_owned()),
+    let summary = match redactor.clip(&output.summary, MAX_SUMMARY) {
+        summary if summary.is_empty() => NOTHING.to_owned(),
+        summary => one_line(summary),
     };
     Ok(Report {
         state,
         summary,
-        details: lines(clip(&output.details, MAX_TEXT - MAX_SUMMARY).to_owned()),
+        details: lines(redactor.clip(&output.details, MAX_TEXT - MAX_SUMMARY)),
         metrics,
     })
 }
@@ -168,7 +190,7 @@ mod tests {
             bytes: text.into(),
             dropped: 0,
         };
-        let verdict = judge(code, keeps_codes, &kept, &mut log);
+        let verdict = judge(code, keeps_codes, &kept, &Redactor::default(), &mut log);
         (verdict, log.finish(&Default::default()).len())
     }
 
@@ -199,6 +221,23 @@ mod tests {
                 format!("the program ended with exit code {code}, expected 0 to 3: OK - what")
             );
         }
+    }
+
+    #[test]
+    fn half_a_secret_is_taken_out_too() {
+        let mut redactor = Redactor::default();
+        redactor.add("s3cret value");
+        let text = format!("{}s3cret value", "x".repeat(MAX_SUMMARY - 3));
+        let kept = Kept {
+            bytes: format!("{text}\n{}", "s3cret value".repeat(6_000)).into(),
+            dropped: 0,
+        };
+        let judged = |code| judge(code, true, &kept, &redactor, &mut RunLog::default());
+        let report = judged(0).unwrap();
+        assert!(report.summary.ends_with("x***"), "{}", report.summary);
+        assert!(!report.details.contains("s3"), "{}", report.details);
+        let fault = judged(9).unwrap_err();
+        assert!(!fault.text.contains("s3"), "{}", fault.text);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::bindings::bellwether::plugin::files::{self, Error as FileError};
 use super::bindings::bellwether::plugin::net::{
     Error, Header, Host as _, HostTcp as _, HttpRequest, HttpResponse, SecretHeader, Timings,
     TlsOptions,
@@ -17,7 +18,7 @@ use super::probe::{denied_fault, timed_out};
 use super::run::{End, RunData, classify, phase_name};
 use super::secrets::Redactor;
 use crate::check::outcome::{Fault, FaultKind, Report, State};
-use crate::config::input::{HttpInput, InputSpec, TcpInput};
+use crate::config::input::{FileInput, HttpInput, InputSpec, TcpInput};
 
 /// Bytes of an answer that the program gets.
 const MAX_INPUT: u32 = 1 << 20;
@@ -43,11 +44,21 @@ pub(super) async fn fetch(data: &mut RunData, input: &InputSpec) -> Fetch {
     let mut wider = (*own).clone();
     wider.net.extend(input.targets());
     wider.secrets.extend(input.secrets().map(str::to_owned));
+    wider.files.extend(input.folder().map(str::to_owned));
     data.grants = Arc::new(wider);
     data.net = None;
     let result = match input {
         InputSpec::Http(http) => over_http(data, http).await,
         InputSpec::Tcp(tcp) => over_tcp(data, tcp).await,
+        InputSpec::File(file) => match file_end(data, file).await {
+            Ok(Ok(fetched)) => Ok(Ok(fetched)),
+            Ok(Err(ended)) => {
+                data.grants = own;
+                data.net = None;
+                return Fetch::Ended(ended);
+            }
+            Err(error) => Err(error),
+        },
         InputSpec::Text(text) => Ok(Ok(Fetched {
             body: Bytes::copy_from_slice(text.as_bytes()),
             env: Vec::new(),
@@ -215,6 +226,72 @@ async fn over_tcp(data: &mut RunData, input: &TcpInput) -> Exchange {
     }))
 }
 
+/// The end of a file, from the beginning of a line. A file that is not there is
+/// critical, as an answer that does not come; a folder that nobody granted or
+/// that cannot be opened is a fault.
+async fn file_end(
+    data: &mut RunData,
+    input: &FileInput,
+) -> wasmtime::Result<Result<Fetched, Result<Report, Fault>>> {
+    let (folder, path) = (input.folder.clone(), input.path.clone());
+    let looked = match files::Host::stat(data, folder.clone(), path.clone()).await? {
+        Ok(metadata) => metadata,
+        Err(error) => return Ok(Err(no_file(error, &data.redactor))),
+    };
+    let most = input.most();
+    // One byte more, which says whether a line begins there.
+    let from = looked.size.saturating_sub(most + 1);
+    let length = u32::try_from(looked.size.min(most + 1)).unwrap_or(u32::MAX);
+    let mut body = Vec::new();
+    while body.len() < length as usize {
+        let left = length - body.len() as u32;
+        let at = from + body.len() as u64;
+        match files::Host::read(data, folder.clone(), path.clone(), at, left).await? {
+            Ok(bytes) if bytes.is_empty() => break,
+            Ok(mut bytes) => body.append(&mut bytes),
+            Err(error) => return Ok(Err(no_file(error, &data.redactor))),
+        }
+    }
+    let truncated = looked.size > most;
+    if truncated {
+        let begins = body.iter().position(|byte| *byte == b'\n');
+        body.drain(..begins.map_or(1, |at| at + 1).min(body.len()));
+    }
+    let mut env = vec![
+        ("FILE_SIZE".to_owned(), looked.size.to_string()),
+        (
+            "FILE_MODIFIED".to_owned(),
+            (looked.modified / 1_000_000).to_string(),
+        ),
+    ];
+    if truncated {
+        env.push(("TRUNCATED".to_owned(), "1".to_owned()));
+    }
+    Ok(Ok(Fetched {
+        body: body.into(),
+        env,
+    }))
+}
+
+fn no_file(error: FileError, redactor: &Redactor) -> Result<Report, Fault> {
+    match error {
+        FileError::Denied(what) => Err(denied_fault(&what, redactor)),
+        FileError::NotFound(what) => Ok(critical(format!("no such file: {what}"))),
+        FileError::Invalid(text) | FileError::Failed(text) => {
+            Err(Fault::new(FaultKind::Failed, format!("input: {text}")))
+        }
+    }
+}
+
+fn critical(summary: String) -> Report {
+    Report {
+        state: State::Critical,
+        summary,
+        details: String::new(),
+        metrics: Vec::new(),
+    }
+}
+
 /// What a failed exchange means: a target that is down is a report, a missing
 /// grant or a wrong request is a fault.
 fn judge(error: Error, redactor: &Redactor) -> Result<Report, Fault> {
@@ -232,10 +309,5 @@ fn judge(error: Error, redactor: &Redactor) -> Result<Report, Fault> {
         Error::Protocol(text) => format!("protocol error: {text}"),
         Error::TooLarge(limit) => format!("answer larger than {limit} bytes"),
     };
-    Ok(Report {
-        state: State::Critical,
-        summary,
-        details: String::new(),
-        metrics: Vec::new(),
-    })
+    Ok(critical(summary))
 }

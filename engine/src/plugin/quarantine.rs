@@ -53,6 +53,17 @@ impl Gate {
         }
         Err(Fault::new(FaultKind::Plugin, held.text.clone()))
     }
+
+    /// The same for a run that somebody looks at, which uses up no trial: only
+    /// what is never tried stays out, as a version that nobody trusts.
+    pub fn admit_watched(&self, digest: &Digest) -> Result<(), Fault> {
+        match self.0.read().get(digest) {
+            Some(held) if held.trial_at.load(Ordering::Acquire) == NEVER => {
+                Err(Fault::new(FaultKind::Plugin, held.text.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Host {
@@ -97,11 +108,18 @@ mod tests {
         gate.0.write().insert(digest.clone(), held);
         let refused = Err(Fault::new(FaultKind::Plugin, "held"));
         assert_eq!(gate.admit(&digest, Kind::Probe, &*clock), refused);
+        assert_eq!(gate.admit_watched(&digest), Ok(()));
         clock.advance(Duration::from_secs(60));
         assert_eq!(gate.admit(&digest, Kind::Action, &*clock), refused);
         assert_eq!(gate.admit(&digest, Kind::Probe, &*clock), Ok(()));
         assert_eq!(gate.admit(&digest, Kind::Probe, &*clock), refused);
         clock.advance(LOST_TRIAL);
         assert_eq!(gate.admit(&digest, Kind::Probe, &*clock), Ok(()));
+        let never = Held {
+            text: "held".into(),
+            trial_at: AtomicI64::new(NEVER),
+        };
+        gate.0.write().insert(digest.clone(), never);
+        assert_eq!(gate.admit_watched(&digest), refused);
     }
 }

@@ -15,21 +15,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
-use wasmtime::{
-    Engine, PoolConcurrencyLimitError, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace,
-};
+use wasmtime::{Engine, PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 
+use super::backtrace::{backtrace, frames};
 use super::bindings::bellwether::plugin::net::{Error as NetError, Phase};
 use super::grants::NetGrants;
 use super::host::Shared;
+use super::limiter::{Limiter, no_room};
 use super::log::RunLog;
 use super::replay::Replay;
 use super::secrets::Redactor;
 use super::state::StateView;
+use super::waited::Waited;
 use super::wasi::LazyWasi;
 use super::wasi_http::LazyHttp;
+use super::watch::Watch;
 use crate::check::outcome::{Fault, FaultKind, NodeInfo, PluginState};
 use crate::config::spec::GrantsSpec;
+use crate::pipeline::quarantine::is_crash;
 
 /// Bytes that a guest may hand to the host in one call.
 pub(super) const HOSTCALL_FUEL: usize = 1 << 20;
@@ -210,98 +213,28 @@ impl Waits {
     }
 }
 
-/// When the guest was last seen computing, and the time it was lent.
+/// When the guest was last seen computing, and what is told of it outside.
 #[derive(Debug)]
 pub(super) struct Pace {
     seen: Instant,
+    outside: Arc<Outside>,
+}
+
+/// What a run and the bound around it know of each other.
+#[derive(Debug, Default)]
+struct Outside {
     /// The end of a run that its machine was late for.
-    lent: Arc<OnceLock<Instant>>,
+    lent: OnceLock<Instant>,
+    /// How long the guest had nothing to compute.
+    waited: Waited,
 }
 
 impl Pace {
     pub fn new() -> Self {
         Self {
             seen: Instant::now(),
-            lent: Arc::default(),
+            outside: Arc::default(),
         }
-    }
-}
-
-/// The linear memory a run has taken, against its limit.
-#[derive(Debug)]
-pub(super) struct Limiter {
-    memory: usize,
-    used: usize,
-    /// The first request that was refused.
-    pub refused: Option<String>,
-}
-
-impl Limiter {
-    fn new(memory: u64) -> Self {
-        Self {
-            memory: usize::try_from(memory).unwrap_or(usize::MAX),
-            used: 0,
-            refused: None,
-        }
-    }
-}
-
-impl Limiter {
-    /// Bytes of linear memory taken; a guest cannot give any back.
-    pub fn used(&self) -> u64 {
-        self.used as u64
-    }
-}
-
-impl ResourceLimiter for Limiter {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let wanted = self.used.saturating_add(desired.saturating_sub(current));
-        if wanted > self.memory {
-            self.refused.get_or_insert_with(|| {
-                format!(
-                    "memory: wanted {wanted} bytes, the limit is {} (limits.memory)",
-                    self.memory
-                )
-            });
-            return Ok(false);
-        }
-        self.used = wanted;
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        if desired > super::engine::MAX_TABLE_ELEMENTS {
-            self.refused.get_or_insert_with(|| {
-                format!(
-                    "table: wanted {desired} elements, the limit is {}",
-                    super::engine::MAX_TABLE_ELEMENTS
-                )
-            });
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    fn instances(&self) -> usize {
-        super::engine::MAX_CORE_INSTANCES as usize
-    }
-
-    fn tables(&self) -> usize {
-        super::engine::MAX_TABLES as usize
-    }
-
-    fn memories(&self) -> usize {
-        super::engine::MAX_MEMORIES as usize
     }
 }
 
@@ -328,6 +261,8 @@ pub(super) struct RunData {
     pub dry_run: bool,
     /// Answers in the place of the network, or keeps what it answers.
     pub replay: Option<Replay>,
+    /// Somebody looks on.
+    pub watch: Option<Watch>,
 }
 
 /// What a run is made of.
@@ -370,6 +305,7 @@ pub(super) fn new_store(engine: &Engine, shared: &Arc<Shared>, setup: RunSetup) 
             http: LazyHttp::default(),
             dry_run: setup.dry_run,
             replay: None,
+            watch: None,
         },
     );
     store.limiter(|data| &mut data.limiter);
@@ -387,14 +323,14 @@ impl RunData {
     fn ticked(&mut self, now: Instant) -> Result<(), Stop> {
         let away = now - std::mem::replace(&mut self.pace.seen, now);
         let waits = &mut self.waits;
-        if let Some(lent) = self.pace.lent.get() {
+        if let Some(lent) = self.pace.outside.lent.get() {
             waits.deadline = *lent;
         }
         if now < waits.deadline {
             return Ok(());
         }
         let lent = now + waits.slack();
-        if away < UNSEEN || self.pace.lent.set(lent).is_err() {
+        if away < UNSEEN || self.pace.outside.lent.set(lent).is_err() {
             return Err(Stop::Deadline(waits.length));
         }
         waits.deadline = lent;
@@ -405,8 +341,15 @@ impl RunData {
     pub fn bound(&self) -> Bound {
         Bound {
             waits: self.waits,
-            lent: Arc::clone(&self.pace.lent),
+            outside: Arc::clone(&self.pace.outside),
         }
+    }
+
+    /// True where the guest waited for half of its time or longer and had a
+    /// target to wait on: it looked at its socket again and again, in waits of
+    /// its own that were too short to be ended.
+    fn waited_on_target(&self) -> bool {
+        self.pace.outside.waited.total() >= self.waits.length / 2 && self.had_target()
     }
 
     /// A run's result, unless the engine's own machine failed it: nothing is
@@ -416,10 +359,12 @@ impl RunData {
         result: wasmtime::Result<T>,
         succeeded: impl FnOnce(&T) -> bool,
     ) -> wasmtime::Result<T> {
-        match (result, self.http.own_fault()) {
-            (Ok(answer), Some(_)) if succeeded(&answer) => Ok(answer),
-            (_, Some(fault)) => Err(Stop::Host(fault).into()),
-            (result, None) => result,
+        match result {
+            Ok(answer) if succeeded(&answer) => Ok(answer),
+            result => match self.http.own_fault().or_else(|| self.socket_trouble()) {
+                Some(fault) => Err(Stop::Host(fault).into()),
+                None => result,
+            },
         }
     }
 }
@@ -437,7 +382,7 @@ const GRACE: Duration = Duration::from_millis(20);
 /// The end of a run, as it was and as it is where the guest was lent time.
 pub(super) struct Bound {
     waits: Waits,
-    lent: Arc<OnceLock<Instant>>,
+    outside: Arc<Outside>,
 }
 
 /// Bounds a run whose guest may wait in WASI, which knows no deadline of ours.
@@ -445,8 +390,9 @@ pub(super) async fn bounded<T>(
     bound: Bound,
     running: impl Future<Output = wasmtime::Result<T>>,
 ) -> wasmtime::Result<T> {
-    let mut running = pin!(running);
-    let Bound { waits, lent } = bound;
+    let Bound { waits, outside } = bound;
+    let lent = &outside.lent;
+    let mut running = pin!(outside.waited.during(running));
     let mut until = waits.deadline;
     loop {
         let end = until + GRACE;
@@ -480,6 +426,7 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
             Stop::Target(phase) => End::Target(*phase),
             Stop::Host(what) => End::Fault(Fault::new(FaultKind::Engine, what.clone())),
             Stop::Wasi(_) if data.has_socket() => End::Target(Phase::Receive),
+            Stop::Deadline(_) if data.waited_on_target() => End::Target(Phase::Receive),
             // A disk that hangs, or a command, is no crash of the plugin.
             Stop::Waiting(..) => {
                 End::Fault(Fault::new(FaultKind::Engine, format!("the run {stop}")))
@@ -492,6 +439,9 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
                 format!("the plugin {stop}{}", frames(error)),
             )),
         };
+    }
+    if let Some(trouble) = no_room(error) {
+        return End::Fault(Fault::new(FaultKind::Engine, trouble));
     }
     if let Some(refused) = &data.limiter.refused {
         return End::Fault(Fault::new(FaultKind::Limit, refused.clone()));
@@ -521,7 +471,7 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
         };
         let said = data
             .log
-            .last_error()
+            .last_error(&data.redactor)
             .map(|text| format!(": {text}"))
             .unwrap_or_default();
         return End::Fault(Fault::new(
@@ -542,185 +492,18 @@ pub(super) fn classify(error: &wasmtime::Error, data: &RunData) -> End {
     ))
 }
 
-/// The first named frames of the guest's stack.
-fn frames(error: &wasmtime::Error) -> String {
-    let Some(trace) = error.downcast_ref::<WasmBacktrace>() else {
-        return String::new();
-    };
-    let mut text = String::new();
-    for frame in trace.frames() {
-        let symbol = frame.symbols().first();
-        let Some(name) = symbol.and_then(|s| s.name()).or_else(|| frame.func_name()) else {
-            continue;
-        };
-        // Machinery of panics says nothing about the plugin.
-        let name = rustc_demangle_short(name);
-        if text.matches(" < ").count() >= 3 {
-            break;
-        }
-        text.push_str(if text.is_empty() { " at " } else { " < " });
-        text.extend(name.chars().take(100));
-        if let Some((file, line)) = symbol.and_then(|s| Some((s.file()?, s.line()?))) {
-            text.push_str(&format!(
-                " ({}:{line})",
-                file.rsplit('/').next().unwrap_or(file)
-            ));
-        }
+/// The same, with the guest's stack in the run's log where the guest is to blame.
+pub(super) fn ended(error: &wasmtime::Error, data: &mut RunData) -> End {
+    let end = classify(error, data);
+    if let End::Fault(fault) = &end
+        && is_crash(fault.kind)
+        && let Some(trace) = error.downcast_ref::<WasmBacktrace>()
+        && !trace.frames().is_empty()
+    {
+        data.log.push("error", &backtrace(trace));
     }
-    text
-}
-
-/// A demangled Rust name without its hash.
-fn rustc_demangle_short(name: &str) -> &str {
-    match name.rsplit_once("::h") {
-        Some((short, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            short
-        }
-        _ => name,
-    }
+    end
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::host::tests::{TestInner, inner};
-    use super::*;
-
-    fn data(test: &TestInner, timeout_ms: u64, length_ms: u64) -> RunData {
-        let setup = RunSetup {
-            timeout: Duration::from_millis(timeout_ms),
-            length: Duration::from_millis(length_ms),
-            memory: 1 << 20,
-            grants: Arc::default(),
-            node: None,
-            state: None,
-            dry_run: false,
-            fuel: HOSTCALL_FUEL,
-        };
-        test.inner.store(setup).into_data()
-    }
-
-    #[tokio::test]
-    async fn a_noted_fault_of_the_engine_ends_every_wait_but_a_success() {
-        let test = inner();
-        let noted = Progress::new(Phase::Connect);
-        noted.note(&rustix::io::Errno::MFILE.into());
-        let waits = data(&test, 20, 60_000).waits;
-        let over = Waits {
-            deadline: Instant::now(),
-            ..waits
-        };
-        let found = waits.on_target(&noted, async { Ok(1) }).await.unwrap();
-        assert!(matches!(found, Ok(1)));
-        let wait = || std::future::pending::<Result<(), NetError>>();
-        let refused = async { Err(NetError::Refused) };
-        for result in [
-            waits.on_target(&noted, refused).await,
-            waits.on_target(&noted, wait()).await,
-            over.on_target(&noted, wait()).await,
-        ] {
-            let error = result.unwrap_err();
-            let stop = error.downcast_ref::<Stop>();
-            assert!(matches!(stop, Some(Stop::Host(what)) if what.contains("open files")));
-        }
-        // Without a note the target is what did not answer.
-        let quiet = Progress::new(Phase::Connect);
-        let found = waits.on_target(&quiet, wait()).await.unwrap();
-        assert!(matches!(found, Err(NetError::Timeout(Phase::Connect))));
-        let error = over.on_target(&quiet, wait()).await.unwrap_err();
-        let stop = error.downcast_ref::<Stop>();
-        assert!(matches!(stop, Some(Stop::Target(Phase::Connect))));
-    }
-
-    #[tokio::test]
-    async fn a_guest_that_was_not_seen_is_lent_time_once_and_in_every_call() {
-        let test = inner();
-        let mut data = data(&test, 400, 900);
-        let begun = Instant::now();
-        let at = |ms: u64| begun + Duration::from_millis(ms);
-        data.waits.deadline = at(900);
-        data.pace.seen = begun;
-        let bound = data.bound();
-        // Seen at every tick and late: its own fault.
-        data.ticked(at(899)).unwrap();
-        assert!(matches!(data.ticked(at(901)), Err(Stop::Deadline(_))));
-        // Not seen for long: as much time as it has beyond its wait.
-        data.pace.seen = at(500);
-        data.ticked(at(1_000)).unwrap();
-        assert_eq!(data.waits.deadline, at(1_500));
-        assert_eq!(bound.lent.get(), Some(&at(1_500)));
-        data.pace.seen = at(1_400);
-        assert!(matches!(data.ticked(at(1_500)), Err(Stop::Deadline(_))));
-        // The next call of a guest that lives on begins anew.
-        data.waits.deadline = at(2_000);
-        data.pace = Pace::new();
-        data.pace.seen = at(1_900);
-        data.ticked(at(2_000)).unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_waits_elsewhere_is_lent_the_same_time() {
-        let test = inner();
-        let bound = |data: &RunData| data.bound();
-        let mut lent = data(&test, 0, 200);
-        lent.waits.deadline = Instant::now();
-        let wait = bound(&lent);
-        // Ticked late, as above: the bound beside it must not end the run.
-        lent.pace.seen = Instant::now() - Duration::from_secs(1);
-        let slow = async {
-            lent.ticked(Instant::now())?;
-            tokio::time::sleep(GRACE + Duration::from_millis(60)).await;
-            Ok(7)
-        };
-        assert_eq!(bounded(wait, slow).await.unwrap(), 7);
-        // A timer that is late itself.
-        let mut late = data(&test, 0, 200);
-        late.waits.deadline = Instant::now();
-        let wait = bound(&late);
-        let starved = async {
-            std::thread::sleep(GRACE + UNSEEN + Duration::from_millis(20));
-            tokio::task::yield_now().await;
-            Ok(8)
-        };
-        assert_eq!(bounded(wait, starved).await.unwrap(), 8);
-        late.waits.deadline = Instant::now();
-        let wait = bound(&late);
-        let error = bounded(wait, std::future::pending::<wasmtime::Result<()>>()).await;
-        let error = error.unwrap_err();
-        assert!(matches!(error.downcast_ref::<Stop>(), Some(Stop::Wasi(_))));
-    }
-
-    #[test]
-    fn only_a_success_is_believed_beside_a_fault_of_the_engine() {
-        let test = inner();
-        let mut data = data(&test, 100, 200);
-        let fine = |answer: &u8| *answer == 0;
-        assert_eq!(data.unless_own_fault(Ok(3), fine).unwrap(), 3);
-        super::super::wasi_http::tests::own_fault(&mut data, "no files left");
-        assert_eq!(data.unless_own_fault(Ok(0), fine).unwrap(), 0);
-        for result in [Ok(3), Err(Trap::UnreachableCodeReached.into())] {
-            let error = data.unless_own_fault(result, fine).unwrap_err();
-            let End::Fault(fault) = classify(&error, &data) else {
-                panic!("{error:?}")
-            };
-            assert_eq!(
-                (fault.kind, &*fault.text),
-                (FaultKind::Engine, "no files left")
-            );
-        }
-    }
-
-    #[tokio::test]
-    async fn a_command_that_takes_long_is_no_crash() {
-        let test = inner();
-        let data = data(&test, 100, 200);
-        let ended = |stop: Stop| match classify(&stop.into(), &data) {
-            End::Fault(fault) => fault.kind,
-            End::Target(phase) => panic!("{phase:?}"),
-        };
-        let second = Duration::from_secs(1);
-        assert_eq!(ended(Stop::Command(second)), FaultKind::Failed);
-        assert_eq!(ended(Stop::Waiting("a file", second)), FaultKind::Engine);
-        assert_eq!(ended(Stop::Deadline(second)), FaultKind::Deadline);
-        assert_eq!(ended(Stop::Wasi(second)), FaultKind::Deadline);
-    }
-}
+mod tests;

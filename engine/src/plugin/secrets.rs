@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 use super::bindings::bellwether::plugin::secrets::{Error, Host};
 use super::log::clip;
 use super::run::RunData;
+use super::watch::Answer;
 use crate::config::spec::SecretSource;
 
 /// Greatest size of a secret, in bytes.
@@ -107,21 +108,28 @@ impl Redactor {
         clip(&self.text(text.to_owned()), max).to_owned()
     }
 
-    /// Bytes that were cut off, with each value and the beginning of one at
-    /// their end overwritten.
-    pub fn cut<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let mut bytes = self.bytes(bytes);
+    /// A text that was cut off, without the values and without the beginning of
+    /// one at its end. For texts that no guest gets back: where something is
+    /// taken out, the value begins like that.
+    pub fn whole(&self, text: String) -> String {
+        let mut text = self.text(text);
+        let end = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
         let begun = |value: &String| {
-            let most = bytes.len().min(value.len() - 1);
+            let most = end.len().min(value.len().saturating_sub(1));
             (1..=most)
                 .rev()
-                .find(|length| bytes.ends_with(&value.as_bytes()[..*length]))
+                .find_map(|length| end.strip_suffix(value.get(..length)?))
         };
-        if let Some(length) = self.0.iter().filter_map(begun).max() {
-            let at = bytes.len() - length;
-            bytes.to_mut()[at..].fill(b'*');
+        let rest = self.0.iter().filter_map(begun).map(str::len).min();
+        if let Some(rest) = rest {
+            text.truncate(rest);
         }
-        bytes
+        text
+    }
+
+    /// Bytes of the longest value.
+    pub fn longest(&self) -> usize {
+        self.0.first().map_or(0, String::len)
     }
 
     /// Bytes with each value overwritten by asterisks of the same length.
@@ -172,14 +180,19 @@ impl RunData {
 
 impl Host for RunData {
     async fn get(&mut self, name: String) -> wasmtime::Result<Result<String, Error>> {
+        let watching = self.watch("secrets.get", || name.clone());
         if !self.grants.read_secrets.contains(&name) {
             let what = format!(
                 "reading the secret {name} is not granted; a grant would be read_secrets: [{name}]"
             );
             self.log.push("warning", &format!("denied: {what}"));
-            return Ok(Err(Error::Denied(what)));
+            let result = Err(Error::Denied(what));
+            watching.answered(|| Answer::of(&result, |_| String::new()));
+            return Ok(result);
         }
-        Ok(self.secret(&name).await?.map_err(Error::Unavailable))
+        let result = self.secret(&name).await?.map_err(Error::Unavailable);
+        watching.answered(|| Answer::of(&result, |_| "its value".into()));
+        Ok(result)
     }
 }
 
@@ -208,16 +221,23 @@ mod tests {
         let mut redactor = Redactor::default();
         redactor.add("abcdef");
         redactor.add("cd!");
-        for (bytes, expected) in [
-            (&b"xabcde"[..], &b"x*****"[..]),
-            (b"xab", b"x**"),
-            (b"xabcd", b"x****"),
-            (b"abcdefa", b"*******"),
-            (b"x", b"x"),
-            (b"", b""),
+        for (text, expected) in [
+            ("xabcde", "x"),
+            ("xabcde\u{fffd}", "x"),
+            ("xab", "x"),
+            ("xabcd", "x"),
+            ("abcdefa", "***"),
+            ("xabcdef", "x***"),
+            ("x", "x"),
+            ("", ""),
         ] {
-            assert_eq!(&*redactor.cut(bytes), expected);
+            assert_eq!(redactor.whole(text.into()), expected);
         }
+        assert_eq!(redactor.longest(), 6);
+        // The end of a value that is there is no beginning of another.
+        let mut twins = Redactor::default();
+        twins.add("aXa");
+        assert_eq!(twins.whole("-aXa".into()), "-***");
         assert_eq!(redactor.clip("x abcdef", 5), "x ***");
         assert_eq!(redactor.clip("x abcdef", 4), "x **");
         assert_eq!(Redactor::default().clip("x abcdef", 5), "x abc");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::bindings::bellwether::plugin::state::{Entry, Error, Host};
 use super::run::RunData;
+use super::watch::{Answer, bytes};
 use crate::check::outcome::{PluginState, StateEntry};
 
 /// Keys and values of one series, in bytes.
@@ -104,6 +105,11 @@ impl StateView {
         Ok(())
     }
 
+    /// Bytes of all keys and values.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// What the run changed.
     pub fn into_writes(self) -> Vec<(String, Option<StateEntry>)> {
         self.writes.into_iter().collect()
@@ -124,7 +130,14 @@ impl Host for RunData {
         if !self.state.granted {
             return Ok(None);
         }
+        let watching = self.watch("state.get", || key.clone());
         let entry = self.state.get(&key);
+        watching.answered(|| {
+            Answer::ok(match entry {
+                Some(entry) => format!("{}, version {}", bytes(entry.value.len()), entry.version),
+                None => "nothing is kept".into(),
+            })
+        });
         Ok(entry.map(|entry| Entry {
             value: entry.value.clone(),
             version: entry.version,
@@ -138,18 +151,25 @@ impl Host for RunData {
         expected: Option<u64>,
     ) -> wasmtime::Result<Result<u64, Error>> {
         self.note_state_denial();
+        let watching = self.watch("state.set", || format!("{key}, {}", bytes(value.len())));
         // What is kept ends in the database and in its backups.
-        if self.redactor.finds(key.as_bytes()) || self.redactor.finds(&value) {
-            return Ok(Err(Error::Invalid(
+        let result = if self.redactor.finds(key.as_bytes()) || self.redactor.finds(&value) {
+            Err(Error::Invalid(
                 "the key or the value holds a secret, which is not kept".into(),
-            )));
-        }
-        Ok(self.state.set(key, value, expected))
+            ))
+        } else {
+            self.state.set(key, value, expected)
+        };
+        watching.answered(|| Answer::of(&result, |version| format!("version {version}")));
+        Ok(result)
     }
 
     fn delete(&mut self, key: String, expected: u64) -> wasmtime::Result<Result<(), Error>> {
         self.note_state_denial();
-        Ok(self.state.delete(key, expected))
+        let watching = self.watch("state.delete", || key.clone());
+        let result = self.state.delete(key, expected);
+        watching.answered(|| Answer::of(&result, |()| "deleted".into()));
+        Ok(result)
     }
 }
 

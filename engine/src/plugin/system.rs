@@ -9,6 +9,7 @@ use super::bindings::bellwether::plugin::system::{
 };
 use super::procfs::{self, Mount, Units};
 use super::run::RunData;
+use super::watch::Answer;
 
 const MAX_DISKS: usize = 1_000;
 /// Processes of a list, and those that are counted.
@@ -122,44 +123,53 @@ fn processes(name: Option<&str>, max: usize) -> Result<ProcessList, Error> {
 impl RunData {
     async fn figures<T: Send + 'static>(
         &mut self,
+        call: &'static str,
         read: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> wasmtime::Result<Result<T, Error>> {
-        if !self.grants.system {
+        let watching = self.watch(call, String::new);
+        let result = if self.grants.system {
+            let blocking = self.shared.blocking.clone();
+            blocking
+                .run(self.waits, "figures of the host", read)
+                .await?
+        } else {
             let what = "system is not granted; a grant would be system: true";
             self.log.push("warning", &format!("denied: {what}"));
-            return Ok(Err(Error::Denied(what.into())));
-        }
-        let blocking = self.shared.blocking.clone();
-        blocking.run(self.waits, "figures of the host", read).await
+            Err(Error::Denied(what.into()))
+        };
+        watching.answered(|| Answer::of(&result, |_| "its figures".into()));
+        Ok(result)
     }
 }
 
 impl Host for RunData {
     async fn cpu(&mut self) -> wasmtime::Result<Result<Cpus, Error>> {
-        self.figures(cpu).await
+        self.figures("system.cpu", cpu).await
     }
 
     async fn memory(&mut self) -> wasmtime::Result<Result<MemoryUse, Error>> {
-        self.figures(|| figures("/proc/meminfo", procfs::memory))
+        self.figures("system.memory", || figures("/proc/meminfo", procfs::memory))
             .await
     }
 
     async fn disks(&mut self) -> wasmtime::Result<Result<Vec<Disk>, Error>> {
-        self.figures(disks).await
+        self.figures("system.disks", disks).await
     }
 
     async fn network(&mut self) -> wasmtime::Result<Result<Vec<NetworkInterface>, Error>> {
-        self.figures(|| Ok(procfs::network(&text("/proc/net/dev")?)))
-            .await
+        self.figures("system.network", || {
+            Ok(procfs::network(&text("/proc/net/dev")?))
+        })
+        .await
     }
 
     async fn load(&mut self) -> wasmtime::Result<Result<LoadAverage, Error>> {
-        self.figures(|| figures("/proc/loadavg", procfs::load))
+        self.figures("system.load", || figures("/proc/loadavg", procfs::load))
             .await
     }
 
     async fn uptime(&mut self) -> wasmtime::Result<Result<u64, Error>> {
-        self.figures(|| figures("/proc/uptime", procfs::uptime))
+        self.figures("system.uptime", || figures("/proc/uptime", procfs::uptime))
             .await
     }
 
@@ -169,6 +179,7 @@ impl Host for RunData {
         max: u32,
     ) -> wasmtime::Result<Result<ProcessList, Error>> {
         let max = (max as usize).min(MAX_PROCESSES);
-        self.figures(move || processes(name.as_deref(), max)).await
+        self.figures("system.processes", move || processes(name.as_deref(), max))
+            .await
     }
 }

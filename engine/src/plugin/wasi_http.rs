@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::grants::NetGrants;
 use super::net_http::{Driver, MAX_HEADER_COUNT, MAX_HEADERS_SIZE, http_error};
 use super::run::{Progress, RunData};
 use super::tls::Tls;
+use super::watch::{Answer, Watch};
 
 /// Denials that are kept for the run's log.
 const MAX_DENIALS: usize = 20;
@@ -30,15 +31,33 @@ const MAX_DENIALS: usize = 20;
 const MAX_FIELDS: usize = 128 << 10;
 
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Answer = (http::Response<WasiBody>, Io);
+type Answered = (http::Response<WasiBody>, Io);
 
 /// What requests of a run leave behind.
 #[derive(Default)]
 struct Traces {
-    /// Requests that were not denied.
-    used: AtomicU32,
+    /// True where a request was not denied.
+    used: AtomicBool,
+    /// Exchanges of which the body has not ended.
+    open: AtomicU32,
     denials: Mutex<Vec<String>>,
     own_fault: Mutex<Option<String>>,
+}
+
+/// An exchange until it has ended.
+struct Open(Arc<Traces>);
+
+impl Open {
+    fn new(traces: &Arc<Traces>) -> Self {
+        traces.open.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(traces))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What a request needs of its run.
@@ -50,6 +69,7 @@ struct Sender {
     timeout: Duration,
     read_only: bool,
     traces: Arc<Traces>,
+    watch: Option<Watch>,
 }
 
 struct Hooks(Arc<Sender>);
@@ -69,7 +89,14 @@ impl LazyHttp {
     pub fn was_used(&self) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|http| http.traces.used.load(Ordering::Relaxed) > 0)
+            .is_some_and(|http| http.traces.used.load(Ordering::Relaxed))
+    }
+
+    /// True while an answer, or the rest of one, may still come.
+    pub fn is_open(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|http| http.traces.open.load(Ordering::Relaxed) > 0)
     }
 
     /// What was denied, for the run's log.
@@ -90,6 +117,7 @@ impl WasiHttpView for RunData {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let grants = self.net_grants();
         let (shared, timeout, read_only) = (&self.shared, self.waits.timeout, self.dry_run);
+        let watch = &self.watch;
         let http = self.http.0.get_or_insert_with(|| {
             let traces = Arc::new(Traces::default());
             let mut ctx = WasiHttpCtx::new();
@@ -104,6 +132,7 @@ impl WasiHttpView for RunData {
                     timeout,
                     read_only,
                     traces,
+                    watch: watch.clone(),
                 })),
             })
         });
@@ -121,7 +150,7 @@ impl WasiHttpHooks for Hooks {
         request: http::Request<WasiBody>,
         options: Option<RequestOptions>,
         _processed: Io,
-    ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
+    ) -> Box<dyn Future<Output = Result<Answered, Error>> + Send> {
         let sender = Arc::clone(&self.0);
         Box::new(async move { sender.send(request, options.unwrap_or_default()).await })
     }
@@ -155,23 +184,38 @@ impl Sender {
         &self,
         request: http::Request<WasiBody>,
         options: RequestOptions,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Answered, Error> {
         let progress = Progress::new(Phase::Resolve);
-        self.traces.used.fetch_add(1, Ordering::Relaxed);
-        let result = self.exchange(request, options, &progress).await;
+        let open = Open::new(&self.traces);
+        let watching = self.watch.as_ref().map(|watch| {
+            let asked = format!("{} {}", request.method(), request.uri());
+            watch.called("wasi:http", asked)
+        });
+        let result = self.exchange(request, options, open, &progress).await;
+        if let Some(watching) = watching {
+            watching.answered(|| {
+                Answer::net(&result, |(response, _)| {
+                    Answer::ok(response.status().as_str())
+                })
+            });
+        }
         if let (Err(_), Some(fault)) = (&result, progress.fault()) {
             self.traces
                 .own_fault
                 .lock()
                 .get_or_insert_with(|| fault.to_owned());
         }
+        if result.is_ok() {
+            self.traces.used.store(true, Ordering::Relaxed);
+        }
         result.map_err(|error| {
             if let NetError::Denied(what) = &error {
-                self.traces.used.fetch_sub(1, Ordering::Relaxed);
                 let mut denials = self.traces.denials.lock();
                 if denials.len() < MAX_DENIALS {
                     denials.push(what.clone());
                 }
+            } else {
+                self.traces.used.store(true, Ordering::Relaxed);
             }
             wasi_error(error)
         })
@@ -195,8 +239,9 @@ impl Sender {
         &self,
         request: http::Request<WasiBody>,
         options: RequestOptions,
+        open: Open,
         progress: &Progress,
-    ) -> Result<Answer, NetError> {
+    ) -> Result<Answered, NetError> {
         let method = request.method();
         if self.read_only && method != http::Method::GET && method != http::Method::HEAD {
             return Err(NetError::Denied(format!(
@@ -223,8 +268,8 @@ impl Sender {
         };
         let wish = options.connect_timeout;
         match self.wait(wish, progress, connecting).await? {
-            Stream::Plain(stream) => self.over(stream, request, options, progress).await,
-            Stream::Tls(stream) => self.over(stream, request, options, progress).await,
+            Stream::Plain(stream) => self.over(stream, request, options, open, progress).await,
+            Stream::Tls(stream) => self.over(stream, request, options, open, progress).await,
         }
     }
 
@@ -233,8 +278,9 @@ impl Sender {
         stream: S,
         mut request: http::Request<WasiBody>,
         options: RequestOptions,
+        open: Open,
         progress: &Progress,
-    ) -> Result<Answer, NetError> {
+    ) -> Result<Answered, NetError> {
         // Only proxies are told scheme and authority.
         let path = request.uri().path_and_query();
         let path = path.map_or("/", |path| path.as_str()).parse();
@@ -262,7 +308,8 @@ impl Sender {
             .await?;
         let done = driver.done;
         let between = options.between_bytes_timeout.unwrap_or(self.timeout);
-        let answer = answer.map(|body| Timed::new(body, between.min(self.timeout)).boxed_unsync());
+        let pause = between.min(self.timeout);
+        let answer = answer.map(|body| Timed::new(body, pause, open).boxed_unsync());
         let io = async move {
             if !done {
                 connection.await.map_err(Error::from)?;
@@ -305,13 +352,17 @@ struct Timed {
     body: Incoming,
     pause: Duration,
     timer: Pin<Box<Sleep>>,
+    /// Absent once it has ended.
+    open: Option<Open>,
 }
 
 impl Timed {
-    fn new(body: Incoming, pause: Duration) -> Self {
+    fn new(body: Incoming, pause: Duration, open: Open) -> Self {
+        let open = (!body.is_end_stream()).then_some(open);
         Self {
             body,
             pause,
+            open,
             timer: Box::pin(sleep(pause)),
         }
     }
@@ -328,9 +379,13 @@ impl Body for Timed {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             let next = Instant::now() + self.pause;
             self.timer.as_mut().reset(next);
+            if !matches!(frame, Some(Ok(_))) || self.body.is_end_stream() {
+                self.open = None;
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
         }
         ready!(self.timer.as_mut().poll(cx));
+        self.open = None;
         Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
     }
 
@@ -353,6 +408,65 @@ pub(super) mod tests {
         if let Some(http) = &data.http.0 {
             *http.traces.own_fault.lock() = Some(what.to_owned());
         }
+    }
+
+    /// Notes that a request of the run was sent, and has ended.
+    pub fn asked(data: &mut RunData) {
+        WasiHttpView::http(data);
+        if let Some(http) = &data.http.0 {
+            http.traces.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exchange_is_open_until_its_body_has_ended() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let test = super::super::host::tests::inner();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let traces = Arc::new(Traces::default());
+        let sender = Sender {
+            egress: test.inner.shared.egress(),
+            tls: Arc::clone(&test.inner.shared.tls),
+            grants: Arc::new(NetGrants::new(&[address.to_string()], None)),
+            timeout: Duration::from_secs(5),
+            read_only: false,
+            traces: Arc::clone(&traces),
+            watch: None,
+        };
+        let open = || traces.open.load(Ordering::Relaxed);
+        let request = |url: String| {
+            let body = http_body_util::Empty::new().map_err(|error| match error {});
+            http::Request::get(url).body(body.boxed_unsync()).unwrap()
+        };
+        let serving = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let asked = stream.read(&mut [0; 1024]).await.unwrap();
+            assert!(asked > 0);
+            assert_eq!(open(), 1);
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+            stream.write_all(answer).await.unwrap();
+            stream
+        };
+        let asking = sender.send(request(format!("http://{address}/")), Default::default());
+        let (answer, _stream) = tokio::join!(asking, serving);
+        let (answer, io) = answer.ok().unwrap();
+        assert_eq!(open(), 1);
+        let mut io = Box::into_pin(io);
+        let mut reading = std::pin::pin!(answer.into_body().collect());
+        let body = tokio::select! {
+            body = &mut reading => body,
+            _ = &mut io => reading.await,
+        };
+        assert_eq!(body.ok().unwrap().to_bytes(), "hello");
+        assert_eq!(open(), 0);
+        assert!(traces.used.load(Ordering::Relaxed));
+        // One that came to nothing is none.
+        drop(listener);
+        let refused = sender.send(request(format!("http://{address}/")), Default::default());
+        assert!(refused.await.is_err());
+        assert_eq!(open(), 0);
     }
 
     #[test]

@@ -187,6 +187,11 @@ async fn datagrams_need_a_grant_of_their_own() {
         (
             "app.example",
             vec![format!("udp:127.0.0.1:{port}")],
+            "a grant would be \"dns:app.example\"",
+        ),
+        (
+            "app.example",
+            vec![format!("udp:127.0.0.1:{port}"), "dns:app.example".into()],
             "ok: ping",
         ),
         (
@@ -564,7 +569,7 @@ async fn a_name_that_is_rebound_between_check_and_connect_gains_nothing() {
             json!({"mode": "connect", "target": format!("rebind.example:{port}")}),
         )
         .node("n.example")
-        .net(&[&grants])
+        .net(&[&grants, "dns:rebind.example"])
     };
     let report = connect().report(&host).await;
     assert!(report.summary.contains("refused"), "{}", report.summary);
@@ -581,7 +586,10 @@ async fn a_name_that_is_rebound_between_check_and_connect_gains_nothing() {
     let config = udp(heard, json!({"target": "rebind.example"}));
     let report = job(&reach, config)
         .node("n.example")
-        .net(&[&format!("udp:{good}:{}", heard.port())])
+        .net(&[
+            &format!("udp:{good}:{}", heard.port()),
+            "dns:rebind.example",
+        ])
         .timeout(200)
         .report(&host)
         .await;

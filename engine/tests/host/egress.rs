@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bellwether::check::outcome::{FaultKind, State};
 use bellwether::config::spec::{SecretSource, Spec};
 use bellwether::plugin::Settings;
+use bellwether::plugin::resolve::{Resolve, Resolving};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -93,8 +94,15 @@ async fn explicit_grants_open_what_they_name() {
         ),
         (
             format!("app.example:{port}"),
-            vec![format!("127.0.0.1:{port}")],
+            vec![format!("127.0.0.1:{port}"), "dns:app.example".into()],
             "connected",
+        ),
+        // Nor is a name asked about that nobody granted: whoever serves it sees
+        // the question.
+        (
+            format!("app.example:{port}"),
+            vec![format!("127.0.0.1:{port}"), format!("127.0.0.0/8:{port}")],
+            "denied: net app.example",
         ),
         (
             format!("app.example:{port}"),
@@ -115,6 +123,50 @@ async fn explicit_grants_open_what_they_name() {
             report.summary
         );
     }
+}
+
+/// Counts the names that it is asked about.
+#[derive(Default)]
+struct Asked(Mutex<Vec<String>>);
+
+impl Resolve for Asked {
+    fn resolve<'a>(&'a self, name: &'a str) -> Resolving<'a> {
+        Box::pin(async move {
+            self.0.lock().unwrap().push(name.to_owned());
+            Ok(vec!["127.0.0.1".parse().unwrap()])
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_no_message_to_whoever_serves_it() {
+    let asked = Arc::new(Asked::default());
+    let resolver = Arc::clone(&asked);
+    let host = host_with(|config| config.resolver = Some(resolver));
+    let hostile = install(&host, "testing/hostile").await;
+    let port = ok_server().await.port();
+    let connect = |name: &str, grants: &[&str]| {
+        let target = format!("{name}:{port}");
+        job(&hostile, json!({"mode": "connect", "target": target}))
+            .node("node.example")
+            .net(grants)
+    };
+    let network = ["127.0.0.0/8:*"];
+    let report = connect("s3cret.evil.example", &network).report(&host).await;
+    assert!(
+        report.summary.starts_with("denied")
+            && report.summary.contains("\"dns:s3cret.evil.example\""),
+        "{}",
+        report.summary
+    );
+    assert!(asked.0.lock().unwrap().is_empty());
+    let report = connect("node.example", &network).report(&host).await;
+    assert_eq!(report.summary, "connected");
+    let both = ["127.0.0.0/8:*", "dns:*.other.example"];
+    let report = connect("a.other.example", &both).report(&host).await;
+    assert_eq!(report.summary, "connected");
+    let asked = asked.0.lock().unwrap();
+    assert_eq!(*asked, ["node.example", "a.other.example"]);
 }
 
 #[tokio::test]
@@ -439,10 +491,10 @@ async fn http2_is_spoken_where_it_is_offered() {
     assert!(report.details.contains("HTTP/2.0"), "{}", report.details);
 }
 
-type Certificate = rustls_pki_types::CertificateDer<'static>;
+pub type Certificate = rustls_pki_types::CertificateDer<'static>;
 
 /// A certificate of its own and the server's side of it.
-fn tls_acceptor(alpn: &[&[u8]]) -> (Certificate, tokio_rustls::TlsAcceptor) {
+pub fn tls_acceptor(alpn: &[&[u8]]) -> (Certificate, tokio_rustls::TlsAcceptor) {
     let key =
         rcgen::generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
     let certificate = key.cert.der().clone();

@@ -46,8 +46,13 @@ async fn requests_pass_the_same_grants() {
         ),
         (
             format!("app.example:{port}"),
-            vec![format!("127.0.0.1:{port}")],
+            vec![format!("127.0.0.1:{port}"), "dns:app.example".into()],
             "200",
+        ),
+        (
+            format!("app.example:{port}"),
+            vec![format!("127.0.0.1:{port}")],
+            "HttpRequestDenied",
         ),
         (
             format!("user@127.0.0.1:{port}"),

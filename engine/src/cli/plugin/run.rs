@@ -15,6 +15,7 @@ use crate::config::model::DEFAULT_MEMORY;
 use crate::config::spec::{GrantsSpec, Spec};
 use crate::config::{self, InputSpec};
 use crate::plugin::replay::Replay;
+use crate::plugin::watch::Beside;
 use crate::plugin::{CrashRequest, Kind};
 
 /// What only WASI programs take.
@@ -116,7 +117,16 @@ pub async fn run(file: &Path, arguments: RunArguments) -> anyhow::Result<ExitCod
         );
     }
     let replay = Replay::record();
-    let outcome = bench.host.rehearse(job, replay.clone()).await;
+    let outcome = bench
+        .host
+        .rehearse(
+            job,
+            Beside {
+                replay: Some(replay.clone()),
+                watch: None,
+            },
+        )
+        .await;
     let state = print(&outcome);
     let case = Case::of(&outcome, replay.recorded());
     let text = serde_json::to_string_pretty(&case)?;

@@ -14,6 +14,7 @@ use crate::config;
 use crate::config::spec::Spec;
 use crate::config::units::Span;
 use crate::plugin::replay::Replay;
+use crate::plugin::watch::Beside;
 use crate::plugin::{Installed, Kind};
 
 /// `plugin test`: every case, and a line of totals. Fails where one does.
@@ -173,7 +174,16 @@ async fn check(bench: &Bench, installed: &Installed, case: &Case) -> anyhow::Res
         .job(installed.digest.clone())
         .map_err(anyhow::Error::msg)?;
     let replay = Replay::play(case.network.clone());
-    let outcome = bench.host.rehearse(job, replay.clone()).await;
+    let outcome = bench
+        .host
+        .rehearse(
+            job,
+            Beside {
+                replay: Some(replay.clone()),
+                watch: None,
+            },
+        )
+        .await;
     // What the plugin made of a call that went wrong is of no interest.
     Ok(match replay.trouble() {
         Some(trouble) => vec![trouble],

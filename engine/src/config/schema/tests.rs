@@ -47,7 +47,67 @@ fn references_and_loops() {
         ["config.a: expected a number, found the text \"x\""]
     );
     let looped = json!({ "$ref": "#" });
-    assert_eq!(errors(looped, json!(1)).len(), 1);
+    assert_eq!(
+        errors(looped, json!(1)),
+        ["config: the plugin's schema is too complex to be checked"]
+    );
+}
+
+#[test]
+fn work_is_bounded_whatever_the_schema_says() {
+    let twice = |key: &str| json!({ key: [{ "$ref": "#" }, { "$ref": "#" }] });
+    let ladder: serde_json::Map<String, Value> = (0..25)
+        .map(|step| {
+            let next = json!({ "$ref": format!("#/$defs/{}", step + 1) });
+            (step.to_string(), json!({ "anyOf": [next, next] }))
+        })
+        .collect();
+    let patterns: serde_json::Map<String, Value> = (0..2_000)
+        .map(|n| (format!("^\\w{{{n}}}$"), json!({ "type": "integer" })))
+        .collect();
+    let text = "x".repeat(100_000);
+    let many = vec![json!({ "$ref": "#/$defs/text" }); 1_000];
+    for (name, schema) in [
+        ("all of itself", twice("allOf")),
+        ("any of itself", twice("anyOf")),
+        ("one of itself", twice("oneOf")),
+        ("not itself", json!({ "not": { "$ref": "#" } })),
+        ("a ladder", json!({ "$defs": ladder, "$ref": "#/$defs/0" })),
+        ("patterns", json!({ "patternProperties": patterns })),
+        (
+            "long texts",
+            json!({ "$defs": { "text": { "const": text } }, "allOf": many }),
+        ),
+    ] {
+        let found = errors(schema.clone(), json!({ "a": 1 }));
+        assert_eq!(
+            found,
+            ["config: the plugin's schema is too complex to be checked"],
+            "{name}"
+        );
+        // What is marked is looked for within the same bounds.
+        assert!(marked(&schema, &json!({ "a": "b" }), "x-target").is_empty());
+    }
+    // A schema may refer to itself where the value gets smaller.
+    let tree = json!({ "type": "object", "additionalProperties": { "$ref": "#" } });
+    assert!(!is_too_complex(&tree) && is_too_complex(&twice("anyOf")));
+    assert!(errors(tree, json!({ "a": { "b": {} } })).is_empty());
+}
+
+#[test]
+fn large_configurations_are_checked_and_problems_counted() {
+    let schema = json!({ "properties": { "list": { "type": "array", "uniqueItems": true, "items": {
+        "type": "string", "pattern": "^[a-z]+[0-9]*$", "x-target": "host" } } } });
+    let names: Vec<String> = (0..1_000).map(|n| format!("host{n}")).collect();
+    let config = json!({ "list": names });
+    assert!(errors(schema.clone(), config.clone()).is_empty());
+    assert_eq!(targets(&schema, &config).len(), 3_000);
+    let wrong: Vec<usize> = (0..1_000).collect();
+    assert_eq!(errors(schema.clone(), json!({ "list": wrong })).len(), 100);
+    assert_eq!(
+        errors(schema, json!({ "list": ["a", "b", "a"] })),
+        ["config.list[2]: expected each item once"]
+    );
 }
 
 #[test]
