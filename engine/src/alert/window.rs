@@ -110,14 +110,23 @@ impl MetricRings {
         }
     }
 
-    /// Forgets a series that is gone.
-    pub fn remove(&mut self, series: SeriesId) {
-        self.rings.retain(|(id, _), _| *id != series);
+    /// Forgets the series that are gone.
+    pub fn retain(&mut self, stays: impl Fn(SeriesId) -> bool) {
+        self.rings.retain(|(id, _), _| stays(*id));
+    }
+
+    /// Forgets samples from a time that is still to come: the clock was set back.
+    pub fn forget_after(&mut self, now: Timestamp) {
+        for ring in self.rings.values_mut() {
+            let keep = ring.partition_point(|(t, _)| *t <= now);
+            ring.truncate(keep);
+        }
     }
 
     /// The aggregate over the samples of some series in `(now - window, now]`.
     /// For several series `rate` and `increase` add up, the rest looks at all
-    /// samples together.
+    /// samples together. Growth begins at the sample before the window, and `age`
+    /// counts from the newest sample, however old.
     pub fn aggregate(
         &self,
         series: impl IntoIterator<Item = SeriesId>,
@@ -130,12 +139,18 @@ impl MetricRings {
             Some((number, _)) => *number,
             None => return (f == Agg::Count).then_some(0.0),
         };
-        let from = now - window;
+        // Silence goes on beyond the window: the newest sample is always kept.
+        let from = match f {
+            Agg::Age => Timestamp(i64::MIN),
+            _ => now - window,
+        };
         let samples = series.into_iter().filter_map(|id| {
             let ring = self.rings.get(&(id, number))?;
             let end = ring.partition_point(|(t, _)| *t <= now);
             let start = ring.partition_point(|(t, _)| *t <= from);
-            (start < end).then(|| ring.range(start..end).copied())
+            // Counters grow from the sample before the window.
+            let before = usize::from(matches!(f, Agg::Rate | Agg::Increase));
+            (start < end).then(|| ring.range(start.saturating_sub(before)..end).copied())
         });
         match f {
             Agg::Rate | Agg::Increase => growth(samples, f),
@@ -279,6 +294,14 @@ impl LogCounters {
         self.counters
             .iter()
             .any(|one| *one.text == *text && one.window >= window)
+    }
+
+    /// Forgets records from a time that is still to come: the clock was set back.
+    pub fn forget_after(&mut self, now: Timestamp) {
+        let last = (now + MAX_AHEAD).0.div_euclid(1_000_000);
+        for counter in &mut self.counters {
+            counter.seconds.split_off(&(last + 1));
+        }
     }
 
     /// Counts these queries from nothing: what was counted is read again, and

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::outcome::{Cause, Job, JobSpec, PluginState, SeriesId};
+use super::outcome::{Cause, Job, JobSpec, PluginState, RunLimits, SeriesId};
 use super::schedule::{Schedule, next_due};
 use crate::clock::Timestamp;
 
@@ -350,25 +350,28 @@ impl Entry {
     }
 }
 
-/// Number of jobs in flight if every target hangs at once: Σ deadline / every,
-/// with `retry_every` in place of `every` where that is shorter, because then
-/// every series is retried. Runs of a series never overlap, so each adds at most
-/// one.
+/// Number of jobs in flight if every target hangs at once.
 pub fn planned_in_flight<'a>(plans: impl IntoIterator<Item = &'a Plan>) -> f64 {
     plans
         .into_iter()
         .filter(|plan| !plan.paused)
-        .map(|plan| {
-            let (every, retry) = match &*plan.schedule {
-                Schedule::Every { every, retry, .. } => (*every, *retry),
-                // Most crontab lines are a minute apart or more.
-                Schedule::Cron { retry, .. } => (Duration::from_secs(60), *retry),
-            };
-            let between = retry.map_or(every, |retry| retry.min(every));
-            let length = plan.job.limits.deadline();
-            length.as_secs_f64() / between.max(length).as_secs_f64().max(0.001)
-        })
-        .sum()
+        .map(|plan| share_in_flight(&plan.schedule, &plan.job.limits))
+        // The sum of nothing is -0.
+        .fold(0.0, |sum, one| sum + one)
+}
+
+/// Share of the time in which a series whose target hangs has a run in flight:
+/// deadline / every, with `retry_every` in place of `every` where that is
+/// shorter, because then it is retried. Runs of a series never overlap.
+pub fn share_in_flight(schedule: &Schedule, limits: &RunLimits) -> f64 {
+    let (every, retry) = match schedule {
+        Schedule::Every { every, retry, .. } => (*every, *retry),
+        // Most crontab lines are a minute apart or more.
+        Schedule::Cron { retry, .. } => (Duration::from_secs(60), *retry),
+    };
+    let between = retry.map_or(every, |retry| retry.min(every));
+    let length = limits.deadline();
+    length.as_secs_f64() / between.max(length).as_secs_f64().max(0.001)
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub async fn check_run(name: &str, node: Option<&str>, path: &Path) -> anyhow::R
 pub async fn plan(path: &Path) -> anyhow::Result<ExitCode> {
     let (config, _bench, origins) = read(path).await?;
     check_mail(&config).map_err(|problem| problems(origins.locate(vec![problem])))?;
-    for warning in &config.warnings {
+    for warning in origins.locate(config.warnings.clone()) {
         say!("warning: {warning}");
     }
     let series: usize = config.checks.values().map(|check| check.nodes.len()).sum();

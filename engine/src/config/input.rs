@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::schema;
 use super::spec::JsonObject;
 use super::templates::{self, Renderer};
+use super::units::Bytes;
 use crate::check::outcome::NodeInfo;
 
 /// Most redirects that may be followed.
@@ -17,8 +18,11 @@ const MAX_REDIRECTS: u32 = 20;
 /// Longest text that a program is handed as it is, or that is sent, in bytes.
 const MAX_TEXT: usize = 64 << 10;
 const MAX_UNTIL: usize = 256;
+/// Longest path of a file, and most bytes of its end.
+const MAX_PATH: usize = 1_000;
+const MAX_TAIL: u64 = 1 << 20;
 
-/// One of `http`, `tcp` and `text`. Texts inside are templates over `node` and
+/// One of `http`, `tcp`, `file` and `text`. Texts inside are templates over `node` and
 /// `check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -27,6 +31,8 @@ pub enum InputSpec {
     Http(HttpInput),
     /// What a server says over TCP.
     Tcp(TcpInput),
+    /// The end of a file on the engine's host.
+    File(FileInput),
     /// This text.
     Text(String),
 }
@@ -88,6 +94,27 @@ pub struct TcpInput {
     pub verify_tls: bool,
 }
 
+/// The last bytes of a file, from the beginning of a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileInput {
+    /// One of the configured `files`.
+    pub folder: String,
+    /// Relative to the folder.
+    pub path: String,
+    /// Bytes at most, up to 1MiB; 64KiB where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub tail: Option<Bytes>,
+}
+
+impl FileInput {
+    /// Bytes to hand over at most.
+    pub fn most(&self) -> u64 {
+        self.tail.map_or(64 << 10, |tail| tail.0)
+    }
+}
+
 fn get() -> String {
     "GET".into()
 }
@@ -109,7 +136,7 @@ impl InputSpec {
             InputSpec::Tcp(tcp) => {
                 grants.push(format!("{}:{}", schema::bracketed(&tcp.host), tcp.port));
             }
-            InputSpec::Text(_) => {}
+            InputSpec::File(_) | InputSpec::Text(_) => {}
         }
         grants
     }
@@ -118,11 +145,19 @@ impl InputSpec {
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let headers = match self {
             InputSpec::Http(http) => Some(&http.secret_headers),
-            InputSpec::Tcp(_) | InputSpec::Text(_) => None,
+            InputSpec::Tcp(_) | InputSpec::File(_) | InputSpec::Text(_) => None,
         };
         headers
             .into_iter()
             .flat_map(|headers| headers.values().map(|value| value.secret.as_str()))
+    }
+
+    /// The configured folder that it reads in; of a rendered input.
+    pub fn folder(&self) -> Option<&str> {
+        match self {
+            InputSpec::File(file) => Some(&file.folder),
+            InputSpec::Http(_) | InputSpec::Tcp(_) | InputSpec::Text(_) => None,
+        }
     }
 
     /// With every text filled in for a node.
@@ -137,7 +172,7 @@ impl InputSpec {
         if !map.values().any(templates::has_templates) {
             return Ok(self.clone());
         }
-        let rendered: JsonObject = renderer.render(&map, node)?;
+        let rendered: JsonObject = renderer.render_texts(&map, node)?;
         serde_json::from_value(serde_json::Value::Object(rendered)).map_err(wrong)
     }
 
@@ -228,6 +263,32 @@ impl InputSpec {
                             wrong(&key, message);
                         }
                     }
+                }
+            }
+            InputSpec::File(file) => {
+                let path = std::path::Path::new(&file.path);
+                if file.path.is_empty()
+                    || file.path.contains('\0')
+                    || file.path.len() > MAX_PATH
+                    || path.is_absolute()
+                {
+                    wrong(
+                        "file.path",
+                        format!(
+                            "expected a path relative to the folder, of 1 to {MAX_PATH} bytes, found {:?}",
+                            file.path
+                        ),
+                    );
+                }
+                if !(1..=MAX_TAIL).contains(&file.most()) {
+                    wrong(
+                        "file.tail",
+                        format!(
+                            "expected 1 byte to {}, found {}",
+                            Bytes(MAX_TAIL),
+                            Bytes(file.most())
+                        ),
+                    );
                 }
             }
             InputSpec::Text(text) => {
@@ -323,6 +384,18 @@ mod tests {
             (
                 json!({"tcp": {"host": "a", "port": 1, "send": long}}),
                 "input.tcp.send",
+            ),
+            (
+                json!({"file": {"folder": "logs", "path": "/etc/passwd"}}),
+                "input.file.path",
+            ),
+            (
+                json!({"file": {"folder": "logs", "path": "a", "tail": "2MiB"}}),
+                "input.file.tail",
+            ),
+            (
+                json!({"file": {"folder": "logs", "path": "a", "tail": "0B"}}),
+                "input.file.tail",
             ),
             (json!({"text": long}), "input.text"),
         ];

@@ -211,7 +211,8 @@ pub(super) fn describe(value: &Value) -> String {
 /// Serde's message in our words: what was expected, what was found.
 fn explain(path: String, message: &str) -> Problem {
     // Whoever writes a secret in clear here should not find it in a log as well.
-    let secret = path.starts_with("secrets.") || path.starts_with("smtp.password");
+    let registry = path.starts_with("registries[") && path.contains("].password");
+    let secret = path.starts_with("secrets.") || path.starts_with("smtp.password") || registry;
     if secret && !message.starts_with("unknown field") && !message.starts_with("missing") {
         return Problem::new(
             path,

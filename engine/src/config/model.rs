@@ -17,8 +17,9 @@ use super::spec::{
 use super::templates::{self, Renderer};
 use crate::alert::expr::{NodeExpr, QuerySet};
 use crate::alert::rules::RuleDef;
-use crate::check::outcome::NodeInfo;
+use crate::check::outcome::{NodeInfo, RunLimits};
 use crate::check::schedule::Schedule;
+use crate::check::scheduler::share_in_flight;
 
 /// Memory of a run where a check says nothing, in bytes.
 pub const DEFAULT_MEMORY: u64 = 64 << 20;
@@ -177,21 +178,20 @@ impl Config {
         needs.into_iter().collect()
     }
 
-    /// Runs that may be in flight at once: the sum of timeout / interval over
-    /// all series.
+    /// Runs that may be in flight if every target hangs at once, over all series.
     pub fn planned_in_flight(&self) -> f64 {
         self.checks
             .values()
             .filter(|check| !check.spec.paused)
             .map(|check| {
-                let every = match &check.schedule {
-                    Schedule::Every { every, .. } => every.as_secs_f64(),
-                    // A cron table may start all its nodes at once.
-                    Schedule::Cron { .. } => 1.0,
+                let limits = RunLimits {
+                    memory: check.memory,
+                    timeout: check.spec.timeout.0,
                 };
-                check.nodes.len() as f64 * (check.spec.timeout.0.as_secs_f64() / every).min(1.0)
+                check.nodes.len() as f64 * share_in_flight(&check.schedule, &limits)
             })
-            .sum()
+            // The sum of nothing is -0.
+            .fold(0.0, |sum, one| sum + one)
     }
 }
 
@@ -223,12 +223,6 @@ impl CheckDef {
             .render(&Renderer::new(&self.spec.name, &self.plugin.name), node)
             .map(|input| Some(Arc::new(input)))
             .map_err(|(path, message)| format!("input.{path}: {message}"))
-    }
-
-    /// Net grants for the hosts that the rendered configuration names in
-    /// fields marked `x-target`.
-    pub fn targets(&self, rendered: &serde_json::Value) -> Vec<String> {
-        schema::targets(&self.plugin.config_schema, rendered)
     }
 }
 

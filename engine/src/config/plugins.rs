@@ -33,7 +33,8 @@ impl PluginKind {
 
     /// Whether a plugin of this kind can do the work of `role`.
     pub fn serves(self, role: PluginKind) -> bool {
-        self == role || self == PluginKind::Command
+        // A program has no words for "try again later".
+        self == role || (self == PluginKind::Command && role != PluginKind::Notifier)
     }
 }
 

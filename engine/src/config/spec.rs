@@ -142,10 +142,21 @@ pub struct EgressSpec {
 }
 
 impl Default for EgressSpec {
-    /// Cloud metadata services.
+    /// Cloud metadata services: of most clouds, Amazon's containers and pods,
+    /// Alibaba, Oracle and Azure.
     fn default() -> Self {
+        const METADATA: [&str; 8] = [
+            "169.254.169.254/32",
+            "169.254.170.2/32",
+            "169.254.170.23/32",
+            "100.100.100.200/32",
+            "192.0.0.192/32",
+            "168.63.129.16/32",
+            "fd00:ec2::254/128",
+            "fd00:ec2::23/128",
+        ];
         Self {
-            deny: vec!["169.254.169.254/32".into(), "fd00:ec2::254/128".into()],
+            deny: METADATA.map(String::from).into(),
         }
     }
 }

@@ -70,6 +70,24 @@ pub(super) struct Compiler<'a> {
     pub(super) item: Option<String>,
 }
 
+/// Words and signs of an expression that has as many nodes as are allowed. The
+/// parser recurses once for each link of `a.b.c` and `1 + 1 + 1`, so a longer
+/// one must not reach it: the stack of a thread has no room for it.
+const MAX_TOKENS: usize = 8 * MAX_NODES;
+
+/// Words and signs. Those inside strings count as well: what skips strings can be
+/// misled about where they end.
+fn tokens(text: &str) -> usize {
+    let (mut count, mut in_word) = (0, false);
+    for c in text.chars() {
+        let of_word = c.is_alphanumeric() || c == '_';
+        let goes_on = of_word && in_word;
+        count += usize::from(!(c.is_whitespace() || goes_on));
+        in_word = of_word;
+    }
+    count
+}
+
 pub(super) fn compile(text: &str, scope: Scope, queries: &mut QuerySet) -> Checked<(Bool, Facts)> {
     let at_start = |message: String| ExprError {
         line: 1,
@@ -84,6 +102,11 @@ pub(super) fn compile(text: &str, scope: Scope, queries: &mut QuerySet) -> Check
         return Err(at_start(format!(
             "expected at most {MAX_LENGTH} bytes, found {}",
             text.len()
+        )));
+    }
+    if tokens(text) > MAX_TOKENS {
+        return Err(at_start(format!(
+            "expected at most {MAX_NODES} nodes; split the expression"
         )));
     }
     let (tree, info) = Parser::new()
@@ -285,11 +308,17 @@ impl Compiler<'_> {
             "address" => Typed::Text(Text::Address),
             "summary" => Typed::Text(Text::Summary),
             "state" => Typed::Text(Text::State),
-            "last_state" => Typed::Text(Text::LastState),
+            "last_state" => {
+                self.facts.of_a_moment = true;
+                Typed::Text(Text::LastState)
+            }
             "attempt" => Typed::Int(Int::Attempt),
             "duration_ms" => Typed::Num(Num::DurationMs),
             "labels" => Typed::Map(Map::Labels),
-            _ => Typed::Map(Map::Metrics),
+            _ => {
+                self.facts.of_a_moment = true;
+                Typed::Map(Map::Metrics)
+            }
         })
     }
 

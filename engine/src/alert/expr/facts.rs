@@ -83,6 +83,9 @@ pub struct Facts {
     /// True where it reads something of a single result, so that each (check,
     /// node) has an alert of its own.
     pub per_result: bool,
+    /// True where it reads what only the moment of a result has: its metrics, and
+    /// the state before it.
+    pub of_a_moment: bool,
     pub metrics: Vec<MetricNeed>,
     /// Log queries by number, each with its window.
     pub queries: Vec<(usize, Duration)>,

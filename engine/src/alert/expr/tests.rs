@@ -257,6 +257,47 @@ fn size_is_bounded() {
 }
 
 #[test]
+fn chains_end_in_an_error_and_not_at_the_end_of_the_stack() {
+    let chains = || {
+        let link = [
+            ("labels", ".a", "== \"\""),
+            ("1", "+1", "== 1"),
+            ("1", "-1", "== 1"),
+            ("1", "*1", "== 1"),
+            ("1", "<1", ""),
+            ("labels", "[\"a\"]", "== \"\""),
+            ("true", "&&true", ""),
+            ("true", "?true:true", ""),
+            ("", "(", "true"),
+            ("", "[", "1"),
+            ("", "{1:", "1"),
+            ("", "f(", "1"),
+        ];
+        // An even number of them says nothing.
+        for sign in ["!", "-"] {
+            for count in [MAX_LENGTH - 10, 3_990, 1_000] {
+                let _ = NodeExpr::compile(&format!("{}true", sign.repeat(count)));
+            }
+        }
+        for (begin, more, end) in link {
+            // As long as may be, and as many words as the parser is given.
+            let room = (MAX_LENGTH - begin.len() - end.len() - 1) / more.len();
+            for count in [room, 4_000, 2_000, 1_990, 1_330, 1_000, 800, 660, 499] {
+                let text = format!("{begin}{}{end}", more.repeat(count.min(room)));
+                assert!(
+                    NodeExpr::compile(&text).is_err(),
+                    "{begin}{more}…{end}, {count} links"
+                );
+                let _ = RuleExpr::compile(&text, &mut QuerySet::default());
+            }
+        }
+    };
+    // As large as the stack of a thread that serves requests.
+    let thread = std::thread::Builder::new().stack_size(2 << 20);
+    thread.spawn(chains).unwrap().join().unwrap();
+}
+
+#[test]
 fn facts_tell_identity_needs_and_the_check() {
     assert_eq!(
         facts(r#"check == "a" && state == "critical""#)

@@ -34,7 +34,8 @@ fn aggregates_of_one_series() {
     assert_eq!(get(Agg::P95), 97.0);
     assert_eq!(get(Agg::P99), 100.0);
     assert_eq!(get(Agg::Last), 100.0);
-    assert_eq!(get(Agg::Increase), 59.0);
+    // From sample 40 on.
+    assert_eq!(get(Agg::Increase), 60.0);
     assert_eq!(get(Agg::Rate), 1.0);
     assert_eq!(
         rings.aggregate([SeriesId(1)], Agg::Age, "m", MINUTE, t(130)),
@@ -49,7 +50,6 @@ fn no_sample_is_no_value_but_a_count_of_zero() {
         let get = |f| rings.aggregate([SeriesId(series)], f, metric, MINUTE, t(now));
         assert_eq!(get(Agg::Avg), None);
         assert_eq!(get(Agg::P99), None);
-        assert_eq!(get(Agg::Age), None);
         assert_eq!(get(Agg::Rate), None);
         assert_eq!(get(Agg::Count), Some(0.0));
     }
@@ -58,6 +58,24 @@ fn no_sample_is_no_value_but_a_count_of_zero() {
         None,
         "one sample"
     );
+}
+
+#[test]
+fn silence_has_an_age_however_long_it_lasts() {
+    let rings = filled(&[(1, 1.0)]);
+    let age = |series, now| rings.aggregate([SeriesId(series)], Agg::Age, "m", MINUTE, t(now));
+    assert_eq!(age(1, 31), Some(30.0));
+    assert_eq!(age(1, 10_001), Some(10_000.0));
+    assert_eq!(age(2, 10_001), None);
+}
+
+#[test]
+fn a_counter_that_is_read_seldom_grows_between_two_windows() {
+    let rings = filled(&[(0, 0.0), (300, 100.0), (600, 200.0)]);
+    let grown = |f, now| rings.aggregate([SeriesId(1)], f, "m", MINUTE, t(now));
+    assert_eq!(grown(Agg::Increase, 610), Some(100.0));
+    assert_eq!(grown(Agg::Rate, 610), Some(100.0 / 300.0));
+    assert_eq!(grown(Agg::Increase, 700), None);
 }
 
 #[test]
@@ -109,7 +127,7 @@ fn memory_is_bounded_and_late_samples_find_their_place() {
         rings.aggregate([SeriesId(1)], Agg::Last, "m", MINUTE, t(25)),
         Some(2.0)
     );
-    rings.remove(SeriesId(1));
+    rings.retain(|id| id != SeriesId(1));
     assert_eq!(
         rings.aggregate([SeriesId(1)], Agg::Last, "m", MINUTE, t(25)),
         None

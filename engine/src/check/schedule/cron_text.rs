@@ -190,6 +190,8 @@ impl Field {
                 (self.min, top)
             } else if let Some((from, to)) = range.split_once('-') {
                 let (from, to) = (self.number(from)?, self.number(to)?);
+                // Sunday ends a week as well as it begins one.
+                let to = if self.max == 7 && to == 0 { 7 } else { to };
                 if from > to {
                     return Err(format!(
                         "expected a range that goes up for the {}, found {range:?}",

@@ -20,6 +20,8 @@ use crate::config::units::Percent;
 /// A check that never ran does not wait longer than this for its first slot,
 /// however long its interval.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
+/// A slot that follows a retry or a first look within this adds nothing.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Missed cron slots are counted up to here.
 const MAX_COUNTED: u64 = 10_000;
@@ -158,7 +160,7 @@ fn interval(
             let from = if on_grid {
                 last.0 + 1
             } else {
-                last.0 + step / 2
+                last.0 + (step / 2).min(SOON.as_micros() as i64)
             };
             overdue(Timestamp(at_or_after(from)), every, now)
         }

@@ -62,6 +62,10 @@ fn weekdays_0_and_7_are_sunday_and_1_is_monday() {
     assert_eq!(slots("0 0 * * 1", "UTC", from, 1), ["2026-01-05T00:00:00Z"]);
     assert_eq!(slots("0 0 * * 6", "UTC", from, 1), ["2026-01-03T00:00:00Z"]);
     assert_eq!(
+        slots("0 0 * * fri-sun", "UTC", from, 3),
+        slots("0 0 * * 5-7", "UTC", from, 3)
+    );
+    assert_eq!(
         slots("0 0 * * 5-7", "UTC", from, 3),
         [
             "2026-01-02T00:00:00Z",
@@ -235,6 +239,11 @@ fn retries_run_in_between_and_the_grid_stays() {
     let second = due(first, true);
     assert_eq!(second, at("2026-01-01T00:00:14Z"));
     assert_eq!(due(second, false), at("2026-01-01T00:00:20Z"));
+    // One in the middle of a long interval does not.
+    let hourly = every(3_600, 0, Some(10));
+    let last = at("2026-01-01T00:35:00Z");
+    let next = next_due(&hourly, 1, Some(last), last, false).unwrap();
+    assert_eq!(next.at, at("2026-01-01T01:00:00Z"));
     // A retry shortly before the next slot takes its place.
     assert_eq!(
         due(at("2026-01-01T00:00:18Z"), false),

@@ -10,7 +10,7 @@ use crate::check::schedule::{CronTable, Schedule};
 use crate::config::model::{CheckDef, Config, DEFAULT_MEMORY};
 use crate::config::plugins::{PluginFacts, PluginKind};
 use crate::config::problem::{Problem, closest};
-use crate::config::spec::CheckSpec;
+use crate::config::spec::{CheckSpec, JsonObject};
 use crate::config::templates::{Renderer, has_templates};
 use crate::config::units::Percent;
 
@@ -218,6 +218,11 @@ impl Validator<'_> {
             let path = format!("{path}.http.secret_headers");
             self.reference(&path, "secret", secret, secrets.clone());
         }
+        if let Some(folder) = input.folder() {
+            let folders = self.spec.files.keys().map(String::as_str);
+            let path = format!("{path}.file.folder");
+            self.reference(&path, "folder", folder, folders);
+        }
         let renderer = Renderer::new(&check.name, &plugin.name);
         for (i, node) in nodes.iter().enumerate() {
             match input.render(&renderer, node) {
@@ -233,8 +238,8 @@ impl Validator<'_> {
         }
     }
 
-    /// Every selected node must fill in the templates; the first one's result
-    /// must fit the plugin's schema.
+    /// Every selected node must fill in the templates, and what comes of it must
+    /// fit the plugin's schema.
     fn check_config(
         &mut self,
         path: &str,
@@ -247,10 +252,25 @@ impl Validator<'_> {
             return self.plugin_config(&path, plugin, &check.config);
         }
         let renderer = Renderer::new(&check.name, &plugin.name);
-        for (i, node) in nodes.iter().enumerate() {
+        let found = self.problems.len();
+        // Most nodes of a check share one result.
+        let mut seen: Vec<JsonObject> = Vec::new();
+        for node in nodes {
             match renderer.render(&check.config, node) {
-                Ok(config) if i == 0 => self.plugin_config(&path, plugin, &config),
-                Ok(_) => {}
+                Ok(config) if seen.last() == Some(&config) => {}
+                Ok(config) => {
+                    self.plugin_config(&path, plugin, &config);
+                    if self.problems.len() > found {
+                        if !seen.is_empty() {
+                            let place = format!(" (for the node {:?})", node.name);
+                            for problem in &mut self.problems[found..] {
+                                problem.message.push_str(&place);
+                            }
+                        }
+                        return;
+                    }
+                    seen = vec![config];
+                }
                 Err((inner, message)) => {
                     return self.wrong(
                         format!("{path}.{inner}"),

@@ -108,7 +108,8 @@ impl Validator<'_> {
                     url.path() == "/" && url.username().is_empty() && url.query().is_none()
                 }) && !host.contains('/');
                 if !fits {
-                    let message = format!("expected a host such as ghcr.io, found {host:?}");
+                    let message =
+                        format!("expected a host such as registry.example.org, found {host:?}");
                     self.wrong(format!("registries[{i}].{key}"), message);
                 }
             }

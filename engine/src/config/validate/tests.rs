@@ -85,7 +85,8 @@ fn the_example_loads_as_it_stands() {
     assert_eq!(names, ["web-1"]);
     let rendered = check.render_config(&check.nodes[0]).unwrap();
     assert_eq!(rendered["url"], "http://127.0.0.1:8081/health");
-    assert_eq!(check.targets(&rendered), ["127.0.0.1:8081"]);
+    let targets = crate::config::schema::targets(&check.plugin.config_schema, &rendered);
+    assert_eq!(targets, ["127.0.0.1:8081"]);
     assert_eq!(
         Config::render_check_config(check, &check.nodes[0]).unwrap(),
         r#"{"url":"http://127.0.0.1:8081/health","expect_status":[200]}"#
@@ -355,11 +356,26 @@ fn a_long_chain_of_parents_is_no_cycle() {
 }
 
 #[test]
+fn a_password_in_clear_is_not_told_back() {
+    let said = errors(
+        "registries:\n  - { host: registry.example.org, username: robot, password: hunter2 }\n",
+    );
+    assert!(
+        said.contains("registries[0].password: expected { env: NAME }"),
+        "{said}"
+    );
+    assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
 fn planned_load_and_metric_needs() {
     let config = build_str(
         "nodes: [{ name: a, address: a.b }, { name: b, address: a.c }]\nchecks:\n- { name: c, plugin: http, every: 10s, timeout: 5s, config: { url: \"http://x/\" } }\nrules:\n- { name: r, when: 'avg(\"m\", \"5m\") > 1 && max(\"m\", \"1h\") > 2' }\n",
     )
     .unwrap();
-    assert_eq!(config.planned_in_flight(), 1.0);
+    // Two nodes, a deadline of 6 s, every 10 s.
+    assert_eq!(config.planned_in_flight(), 1.2);
+    let none = build_str("nodes: []\n").unwrap().planned_in_flight();
+    assert!(none.is_sign_positive(), "{none}");
     assert_eq!(config.metric_needs(), [("m", Duration::from_secs(3600))]);
 }
