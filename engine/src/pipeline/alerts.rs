@@ -132,6 +132,7 @@ impl Snapshot {
     pub(super) fn tick(&mut self, now: Timestamp, changes: &mut Changes) {
         self.log_windows.expire(now);
         self.evaluate_window_rules(now, changes);
+        self.evaluate_mixed_rules(now, changes);
         let policy = self.policy.clone();
         let pending: Vec<i64> = self
             .alerts
@@ -143,6 +144,10 @@ impl Snapshot {
             let Some(alert) = self.alerts.get(&id) else {
                 continue;
             };
+            // Nobody knows yet whether it is still so.
+            if self.unheard(alert.series) {
+                continue;
+            }
             let (series, summary) = (alert.series, alert.summary.clone());
             let rule = policy
                 .rules
@@ -198,6 +203,43 @@ impl Snapshot {
         }
     }
 
+    /// Rules that read a result and count logs, over the newest result of each
+    /// series: records do not wait for the next one. A rule that reads the metrics of
+    /// a result, or the state before it, is judged when one comes.
+    fn evaluate_mixed_rules(&mut self, now: Timestamp, changes: &mut Changes) {
+        let policy = self.policy.clone();
+        for (index, rule) in policy.rules.iter().enumerate() {
+            let facts = rule.def.facts();
+            if !rule.per_series || facts.queries.is_empty() || facts.of_a_moment {
+                continue;
+            }
+            if self.waits(rule) {
+                continue;
+            }
+            let checks = policy.checks.iter();
+            for (name, check) in checks.filter(|(_, check)| check.rules.contains(&index)) {
+                for node in check.nodes.keys() {
+                    let id = self.by_name.get(&(name.clone(), node.clone())).copied();
+                    let Some(series) = id.and_then(|id| self.get(id)) else {
+                        continue;
+                    };
+                    let Some(newest) = series.recent.back().filter(|_| series.heard) else {
+                        continue;
+                    };
+                    let summary = newest.summary.to_string();
+                    let value = self.try_rule(&rule.def, &policy.queries, id, &[], now);
+                    let subject = Subject {
+                        rule,
+                        series: id,
+                        summary: &summary,
+                        reported: false,
+                    };
+                    self.step_alert(subject, value, now, changes);
+                }
+            }
+        }
+    }
+
     /// Counts records for the rules that ask for them and evaluates those.
     pub(super) fn logs_arrived(
         &mut self,
@@ -216,6 +258,7 @@ impl Snapshot {
         }
         if matched {
             self.evaluate_window_rules(now, changes);
+            self.evaluate_mixed_rules(now, changes);
         }
         if !records.is_empty() {
             changes.effects.push(Effect::Event(Event::Logs {

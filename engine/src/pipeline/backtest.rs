@@ -303,6 +303,7 @@ fn remembered(row: SeriesRow) -> Series {
         plugin_state: Arc::default(),
         node: None,
         sound: None,
+        heard: true,
     }
 }
 

@@ -562,6 +562,8 @@ pub enum Effect {
     Deliver,
     /// Hand this intent to its action.
     RunAction(Box<ActionJob>),
+    /// A check makes up more names of metrics than are kept.
+    TooManyMetrics { check: Arc<str> },
     /// Refuse runs of a plugin.
     Held(Box<Quarantine>),
     /// Let a plugin run again.

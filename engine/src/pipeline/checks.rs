@@ -13,8 +13,9 @@ impl Snapshot {
         let Some(series) = self.get_mut(id) else {
             return;
         };
+        series.heard = true;
+        let check = series.check.clone();
         let attempts = {
-            let check = series.check.clone();
             self.policy
                 .checks
                 .get(&check)
@@ -38,7 +39,10 @@ impl Snapshot {
                     metrics: report
                         .metrics
                         .iter()
-                        .map(|metric| (self.metric_id(&metric.name, changes), metric.value))
+                        .filter_map(|metric| {
+                            let id = self.metric_id(&check, &metric.name, changes)?;
+                            Some((id, metric.value))
+                        })
                         .collect(),
                 };
                 changes.results.push(row);
@@ -151,6 +155,10 @@ impl Snapshot {
         let Some(series) = self.get_mut(id) else {
             return;
         };
+        // A run that ends after its check was removed alarms nobody.
+        if series.node.is_none() {
+            return;
+        }
         let step = series.state.fault(fault.clone(), now);
         remember(
             series,
@@ -239,7 +247,12 @@ impl Snapshot {
     }
 }
 
-fn remember(series: &mut Series, line: ResultLine) {
+/// Bytes of a summary that are remembered for mails, which show fewer.
+const MAX_SUMMARY: usize = 500;
+
+fn remember(series: &mut Series, mut line: ResultLine) {
+    line.summary
+        .truncate(line.summary.floor_char_boundary(MAX_SUMMARY));
     if series.recent.len() == RECENT {
         series.recent.pop_front();
     }

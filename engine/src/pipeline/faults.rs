@@ -61,7 +61,7 @@ impl Snapshot {
         };
         let alarming = |id: &&SeriesId| {
             self.get(**id)
-                .is_some_and(|series| series.state.fault_alerts(now))
+                .is_some_and(|series| series.heard && series.state.fault_alerts(now))
         };
         let Some(series) = faulting.iter().find(alarming).and_then(|id| self.get(*id)) else {
             return;

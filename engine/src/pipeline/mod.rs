@@ -12,10 +12,16 @@ pub mod quarantine;
 pub mod snapshot;
 
 mod alerts;
+mod approvals;
 mod checks;
 mod notices;
 mod parents;
 mod remedies;
+mod restart;
+#[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
+mod rules_tests;
 #[cfg(test)]
 mod tests;
 mod verification;
@@ -76,6 +82,7 @@ pub enum Input {
 /// follows the commit.
 pub fn apply(snapshot: &mut Snapshot, batch: Vec<Input>, now: Timestamp) -> Changes {
     let mut changes = Changes::default();
+    snapshot.clock(now);
     for input in batch {
         match input {
             Input::Checked(outcome) => snapshot.checked(*outcome, now, &mut changes),
@@ -125,6 +132,7 @@ pub fn apply(snapshot: &mut Snapshot, batch: Vec<Input>, now: Timestamp) -> Chan
                 changes
                     .effects
                     .push(Effect::Event(Event::Config { generation }));
+                snapshot.look_again(&mut changes);
             }
         }
     }

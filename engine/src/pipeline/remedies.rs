@@ -151,7 +151,7 @@ impl Snapshot {
         self.retries.insert((at, alert_id));
     }
 
-    fn refused(
+    pub(super) fn refused(
         &mut self,
         alert_id: i64,
         remediation: &str,
@@ -239,7 +239,7 @@ impl Snapshot {
     }
 
     /// The intent commits with this batch; the action is called after that.
-    fn hand_over(&mut self, run: &ActionRun, now: Timestamp, changes: &mut Changes) {
+    pub(super) fn hand_over(&mut self, run: &ActionRun, now: Timestamp, changes: &mut Changes) {
         let policy = self.policy.clone();
         let Some(remedy) = policy.remedies.get(&run.remediation) else {
             return;
@@ -280,65 +280,6 @@ impl Snapshot {
             dry_run: remedy.envelope.dry_run,
             idempotency_key: run.idempotency_key.clone(),
         })));
-    }
-
-    /// A person approved or refused a repair.
-    pub(super) fn action_approved(
-        &mut self,
-        run_id: i64,
-        approved: bool,
-        now: Timestamp,
-        changes: &mut Changes,
-    ) {
-        let Some(mut run) = self.action_runs.get(&run_id).cloned() else {
-            return;
-        };
-        if run.status != RunStatus::AwaitingApproval {
-            return;
-        }
-        let ended = !self.alerts.contains_key(&run.alert);
-        let gone = !self.policy.remedies.contains_key(&run.remediation);
-        if approved && !ended && !gone {
-            run.status = RunStatus::Running;
-            self.history
-                .entry(run.remediation.clone())
-                .or_default()
-                .push(PastRun {
-                    at: now,
-                    node: run.node.as_deref().map(Into::into),
-                });
-            self.hand_over(&run, now, changes);
-            self.action_runs.insert(run_id, run.clone());
-        } else {
-            run.status = RunStatus::Cancelled;
-            run.finished_at = Some(now);
-            self.action_runs.remove(&run_id);
-            let reason = if ended {
-                "its alert has ended"
-            } else if gone {
-                "its remediation was removed"
-            } else {
-                "a person refused it"
-            };
-            run.summary = format!("not run: {reason}");
-            let last = run.summary.clone();
-            self.progress(&run, |progress| {
-                progress.in_flight = None;
-                progress.done = true;
-                progress.last = last;
-            });
-            changes.timeline.push(TimelineEntry {
-                ts: now,
-                series: run.series,
-                alert: Some(run.alert),
-                event: TimelineEvent::RemediationRefused {
-                    remediation: run.remediation.clone(),
-                    reason: reason.into(),
-                },
-            });
-        }
-        self.save_alert(run.alert, changes);
-        changes.action_runs.insert(run_id, run);
     }
 
     /// Takes the outcome of an action run.
@@ -480,6 +421,13 @@ impl Snapshot {
             && at <= now
         {
             self.retries.pop_first();
+            // After a restart a repair waits for the word that it is needed.
+            let series = self.alerts.get(&alert_id).and_then(|alert| alert.series);
+            if self.unheard(series) {
+                let later = now + std::time::Duration::from_secs(1);
+                self.retries.insert((later, alert_id));
+                continue;
+            }
             self.remediate(alert_id, now, changes);
         }
     }

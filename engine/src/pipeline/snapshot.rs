@@ -1,7 +1,7 @@
 //! What the pipeline remembers between batches: the in-memory side of the
 //! database, rebuilt from it at start.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::faults::SourceFault;
 use super::groups::Gathering;
 use super::policy::Policy;
 use super::quarantine::{Quarantine, Quarantines};
+use crate::alert::expr::{MetricNeed, QueryUse};
 use crate::alert::window::{LogCounters, MetricRings};
 use crate::check::outcome::{Digest, LogRecord, NodeInfo, PluginState, SeriesId};
 use crate::check::state::CheckState;
@@ -21,6 +22,9 @@ use crate::remedy::envelope::PastRun;
 
 /// Results kept per series for mails.
 pub(super) const RECENT: usize = 5;
+/// Names of metrics, and those that one check may add while the engine runs.
+const MAX_NAMES: usize = 200_000;
+const MAX_NAMES_OF_CHECK: u32 = 5_000;
 
 /// What identifies an open alert.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +57,9 @@ pub struct Series {
     pub node: Option<Arc<NodeInfo>>,
     /// The plugin of its newest run, where the guest came to its end.
     pub sound: Option<Digest>,
+    /// It was heard of since the start: before that its state is what it was
+    /// when the engine stopped.
+    pub heard: bool,
 }
 
 /// Everything that is read at start.
@@ -107,6 +114,12 @@ pub struct Snapshot {
     pub(super) installation: String,
     /// Domain of the sender, in Message-IDs.
     pub(super) mail_domain: String,
+    /// Names of metrics that each check made since the start.
+    pub(super) names_made: HashMap<Arc<str>, u32>,
+    /// Time of the newest batch.
+    pub(super) latest: Timestamp,
+    /// What was open at the start has been looked at again.
+    pub(super) looked: bool,
 }
 
 impl Snapshot {
@@ -139,6 +152,9 @@ impl Snapshot {
             next: loaded.next,
             installation: loaded.installation,
             mail_domain: "localhost".into(),
+            names_made: HashMap::new(),
+            latest: Timestamp(i64::MIN),
+            looked: false,
         };
         for series in loaded.series {
             if series.state.faults > 0 {
@@ -235,23 +251,35 @@ impl Snapshot {
         self.log_windows.set_queries(&policy.queries);
     }
 
-    /// Rules of `policy` that look further back than what is kept now.
+    /// Rules of `policy` that look further back than what is kept now, and those
+    /// that share a log query with one: its count begins anew for all of them.
     pub fn rules_to_fill(&self, policy: &Policy) -> Vec<Arc<str>> {
         let queries = policy.queries.list();
-        let lacks = |rule: &&super::policy::RulePolicy| {
-            let facts = rule.def.facts();
-            let metrics = &facts.metrics;
-            let counted = |(number, window): &(usize, Duration)| {
-                let query = queries.get(*number);
-                query.is_none_or(|query| self.log_windows.covers(&query.text, *window))
-            };
-            !(metrics
-                .iter()
-                .all(|need| self.windows.covers(&need.metric, need.window))
-                && facts.queries.iter().all(counted))
-        };
-        let rules = policy.rules.iter().filter(lacks);
-        rules.map(|rule| rule.name.clone()).collect()
+        let covered = |query: &QueryUse| self.log_windows.covers(&query.text, query.window);
+        let mut anew: HashSet<usize> = (0..queries.len())
+            .filter(|number| !covered(&queries[*number]))
+            .collect();
+        let mut held = vec![false; policy.rules.len()];
+        loop {
+            let before = anew.len();
+            for (held, rule) in held.iter_mut().zip(&policy.rules) {
+                let facts = rule.def.facts();
+                let covers = |need: &MetricNeed| self.windows.covers(&need.metric, need.window);
+                *held |= !facts.metrics.iter().all(covers)
+                    || facts
+                        .queries
+                        .iter()
+                        .any(|(number, _)| anew.contains(number));
+                if *held {
+                    anew.extend(facts.queries.iter().map(|(number, _)| *number));
+                }
+            }
+            if anew.len() == before {
+                break;
+            }
+        }
+        let rules = policy.rules.iter().zip(held).filter(|(_, held)| *held);
+        rules.map(|(rule, _)| rule.name.clone()).collect()
     }
 
     /// The rules whose windows have no past yet wait for it.
@@ -333,15 +361,32 @@ impl Snapshot {
                         plugin_state: Arc::default(),
                         node: None,
                         sound: None,
+                        heard: true,
                     });
                     id
                 });
                 if let Some(series) = self.get_mut(id) {
                     series.node = Some(info.clone());
+                    // As far as is known after a restart: until its next run says
+                    // otherwise, what reported well has a sound plugin.
+                    let well = |line: &ResultLine| &*line.state != "fault";
+                    if !series.heard && series.recent.back().is_some_and(well) {
+                        series
+                            .sound
+                            .get_or_insert_with(|| check_policy.plugin.clone());
+                    }
                 }
             }
         }
         self.prepare_windows(&policy);
+        let series = &self.series;
+        let runs = |id: SeriesId| {
+            let known = usize::try_from(id.0)
+                .ok()
+                .and_then(|at| series.get(at)?.as_ref());
+            known.is_some_and(|series| series.node.is_some())
+        };
+        self.windows.retain(runs);
         self.policy = policy;
         self.configure_parents();
         let mut faulting = std::mem::take(&mut self.faulting);
@@ -381,9 +426,24 @@ impl Snapshot {
                 if rule.per_series != alert.series.is_some() {
                     return Some(format!("rule {name} now alerts about something else"));
                 }
-                let series = alert.series?;
+                let Some(series) = alert.series else {
+                    // About all nodes of the checks that it names, if any.
+                    let mut named = rule
+                        .def
+                        .facts()
+                        .metrics
+                        .iter()
+                        .filter_map(|need| need.check.as_ref())
+                        .peekable();
+                    let gone = named.peek().is_some()
+                        && named.all(|check| !self.policy.checks.contains_key(check));
+                    return gone.then(|| "the checks that the rule names were removed".into());
+                };
                 match self.get(series) {
-                    Some(series) if series.node.is_some() => None,
+                    Some(series) if series.node.is_some() => {
+                        let read = policy_reads(&self.policy, name, &series.check);
+                        (!read).then(|| format!("rule {name} no longer looks at {}", series.check))
+                    }
                     _ => Some("the check no longer runs on this node".into()),
                 }
             }
@@ -458,14 +518,41 @@ impl Snapshot {
         }
     }
 
-    pub(super) fn metric_id(&mut self, name: &Arc<str>, changes: &mut Changes) -> u32 {
+    /// The number of a metric's name. None for one too many: a check that makes
+    /// up names must not fill memory and disk with them.
+    pub(super) fn metric_id(
+        &mut self,
+        check: &Arc<str>,
+        name: &Arc<str>,
+        changes: &mut Changes,
+    ) -> Option<u32> {
         if let Some(id) = self.metrics.get(name) {
-            return *id;
+            return Some(*id);
         }
+        let full = self.metrics.len() >= MAX_NAMES;
+        let made = self.names_made.entry(check.clone()).or_default();
+        if full || *made >= MAX_NAMES_OF_CHECK {
+            // Told once.
+            if *made < u32::MAX {
+                *made = u32::MAX;
+                changes.effects.push(Effect::TooManyMetrics {
+                    check: check.clone(),
+                });
+            }
+            return None;
+        }
+        *made += 1;
         let id = self.next.metric;
         self.next.metric += 1;
         self.metrics.insert(name.clone(), id);
         changes.new_metrics.push((id, name.clone()));
-        id
+        Some(id)
     }
+}
+
+/// Whether a rule about results can be true for a check.
+fn policy_reads(policy: &Policy, rule: &str, check: &str) -> bool {
+    let index = policy.rules.iter().position(|known| *known.name == *rule);
+    let check = policy.checks.get(check);
+    index.is_some_and(|index| check.is_some_and(|check| check.rules.contains(&index)))
 }
