@@ -38,7 +38,8 @@ pub struct Limits {
     pub background_queue: usize,
     /// Writing aimed at in one transaction of the third lane.
     pub background_budget: Duration,
-    /// Commits failing for this long are reported as degraded.
+    /// Commits that fail, or one that does not end, for this long are reported
+    /// as degraded.
     pub degraded_after: Duration,
     /// How long failing commits are repeated after the shutdown began.
     pub shutdown_patience: Duration,
@@ -64,7 +65,7 @@ pub type Apply<I> = Box<dyn FnMut(Vec<I>, Timestamp) -> Changes + Send>;
 /// Gets the effects of a commit, without [`Effect::Event`]s. Must not block.
 pub type OnEffects = Box<dyn FnMut(Vec<Effect>) + Send>;
 
-/// Whether commits succeed.
+/// Whether commits succeed, and end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
     /// Since when commits fail; absent while all is well.
@@ -214,22 +215,21 @@ impl<I: Send + 'static> Recorder<I> {
         };
         let mut pause = Duration::from_millis(50);
         loop {
-            let began = Instant::now();
-            let done = self
-                .writer
-                .transaction(
-                    durability,
-                    (&changes, operation.as_deref_mut()),
-                    |conn, (changes, operation)| {
-                        Box::pin(async move {
-                            if let Some(operation) = operation {
-                                operation.run(conn).await?;
-                            }
-                            crate::store::write::write(conn, changes).await
-                        })
-                    },
-                )
-                .await;
+            let (began, since) = (Instant::now(), self.clock.now());
+            let transaction = self.writer.transaction(
+                durability,
+                (&changes, operation.as_deref_mut()),
+                |conn, (changes, operation)| {
+                    Box::pin(async move {
+                        if let Some(operation) = operation {
+                            operation.run(conn).await?;
+                        }
+                        crate::store::write::write(conn, changes).await
+                    })
+                },
+            );
+            let after = self.limits.degraded_after;
+            let done = watched(transaction, &self.health, since, after).await;
             let Err(error) = done else {
                 metrics::histogram!("bellwether_commit_seconds").record(began.elapsed());
                 metrics::counter!("bellwether_results_total")
@@ -238,7 +238,7 @@ impl<I: Send + 'static> Recorder<I> {
                 break;
             };
             metrics::counter!("bellwether_commit_errors_total").increment(1);
-            self.failed(&error);
+            self.failed(&error, since);
             if self.give_up_at.is_some_and(|at| Instant::now() >= at) {
                 return Err(GivenUp);
             }
@@ -286,23 +286,22 @@ impl<I: Send + 'static> Recorder<I> {
         // everything is rolled back and memory is as it was.
         let mut moved = None;
         let now = self.clock.now();
-        let first = self
-            .writer
-            .transaction(
-                durability,
-                (&mut operation, &mut self.apply, &mut moved),
-                |conn, (operation, apply, moved)| {
-                    Box::pin(async move {
-                        operation.run(conn).await?;
-                        let Some(input) = operation.input() else {
-                            return Ok(());
-                        };
-                        let changes = moved.insert(apply(vec![input], now));
-                        crate::store::write::write(conn, changes).await
-                    })
-                },
-            )
-            .await;
+        let transaction = self.writer.transaction(
+            durability,
+            (&mut operation, &mut self.apply, &mut moved),
+            |conn, (operation, apply, moved)| {
+                Box::pin(async move {
+                    operation.run(conn).await?;
+                    let Some(input) = operation.input() else {
+                        return Ok(());
+                    };
+                    let changes = moved.insert(apply(vec![input], now));
+                    crate::store::write::write(conn, changes).await
+                })
+            },
+        );
+        let after = self.limits.degraded_after;
+        let first = watched(transaction, &self.health, now, after).await;
         match (first, moved) {
             (Ok(()), Some(changes)) => {
                 self.succeeded();
@@ -311,11 +310,18 @@ impl<I: Send + 'static> Recorder<I> {
             }
             // The pipeline has moved: its rows must get to the disk.
             (Err(error), Some(changes)) => {
-                self.failed(&error);
+                self.failed(&error, now);
                 self.commit(changes, Some(&mut operation), stop).await?;
                 operation.finish(Ok(()));
             }
-            (result, None) => operation.finish(result),
+            (result, None) => {
+                // Whoever asked hears of a failure; what it was about is not
+                // repeated, so it says nothing about the commits to come.
+                if result.is_ok() {
+                    self.succeeded();
+                }
+                operation.finish(result);
+            }
         }
         Ok(())
     }
@@ -372,11 +378,12 @@ impl<I: Send + 'static> Recorder<I> {
         }
     }
 
-    fn failed(&mut self, error: &StoreError) {
+    /// A transaction that began at `began` failed.
+    fn failed(&mut self, error: &StoreError, began: Timestamp) {
         let now = self.clock.now();
         let after = self.limits.degraded_after;
         self.health.send_modify(|health| {
-            let since = *health.failing_since.get_or_insert(now);
+            let since = *health.failing_since.get_or_insert(began);
             let text = error.to_string();
             if health.error.as_deref() != Some(&text) {
                 tracing::error!(error = %text, "a commit failed and is repeated");
@@ -388,6 +395,35 @@ impl<I: Send + 'static> Recorder<I> {
             }
         });
     }
+}
+
+/// Waits for a transaction that began at `since`. One that neither succeeds nor
+/// fails for as long as `after`, as on a disk that hangs, degrades the engine
+/// while it is still waited for.
+async fn watched<T>(
+    transaction: impl Future<Output = T>,
+    health: &watch::Sender<Health>,
+    since: Timestamp,
+    after: Duration,
+) -> T {
+    let mut transaction = std::pin::pin!(transaction);
+    tokio::select! {
+        biased;
+        done = &mut transaction => return done,
+        () = tokio::time::sleep(after) => {}
+    }
+    health.send_if_modified(|health| {
+        if health.degraded {
+            return false;
+        }
+        tracing::error!("a commit does not end: the engine is degraded");
+        health.failing_since.get_or_insert(since);
+        let text = || "a commit does not end: the disk or the database hangs".into();
+        health.error.get_or_insert_with(text);
+        health.degraded = true;
+        true
+    });
+    transaction.await
 }
 
 /// True until the lane is closed and empty.

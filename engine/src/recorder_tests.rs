@@ -219,6 +219,45 @@ async fn a_failing_commit_is_repeated_with_the_same_rows() {
     until(async || *r.effects.lock().expect("lock") == 1).await;
 }
 
+/// The lock stands for a disk that hangs: for the busy time-out of 5 s nothing
+/// fails, and the clock stands still.
+#[tokio::test]
+async fn a_commit_that_does_not_end_degrades_the_engine_while_it_is_waited_for() {
+    let r = start(Limits {
+        degraded_after: Duration::from_millis(100),
+        ..Limits::default()
+    })
+    .await;
+    let mut health = r.handle.watch_health();
+    for lane in ["results", "configuration", "maintenance"] {
+        let lock = crate::store::testkit::WriteLock::take(&r.store).await;
+        let handle = r.handle.clone();
+        let waiting = tokio_util::task::TaskTracker::new().spawn(async move {
+            match lane {
+                "results" => handle.submit(In::Result(1)).await,
+                "configuration" => handle.write(put("a")).await.map(|_| ()),
+                _ => handle.background(put("b")).await.map(|_| ()),
+            }
+        });
+        let degraded = health.wait_for(|h| h.degraded);
+        let seen = tokio::time::timeout(Duration::from_secs(20), degraded).await;
+        let seen = seen.expect(lane).expect("a recorder").clone();
+        assert!(
+            seen.error
+                .as_deref()
+                .is_some_and(|e| e.contains("does not end")),
+            "{lane}: {seen:?}"
+        );
+        assert_eq!(seen.failing_since, Some(Timestamp::from_secs(1_000)));
+        lock.release().await;
+        waiting.await.expect("task").expect(lane);
+        health.wait_for(|h| h.healthy()).await.expect("recovers");
+    }
+    assert_eq!(count(&r.store, "results").await, 1);
+    assert_eq!(count(&r.store, "meta").await, 2);
+    assert_eq!(*r.batches.lock().expect("lock"), [1], "applied once");
+}
+
 #[tokio::test]
 async fn commits_that_can_never_succeed_end_with_the_shutdown() {
     let r = start(Limits {

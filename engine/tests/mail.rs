@@ -13,8 +13,9 @@ use bellwether::config::spec::{Severity, SmtpSpec};
 use bellwether::config::units::Span;
 use bellwether::notify::{Delivery, Dispatcher, Mail, Mailer, Outbound};
 use bellwether::pipeline::changes::{
-    DeliveryResult, Notification, NotificationKind, OutboxRow, OutboxUpdate, Slot,
+    Changes, DeliveryResult, Notification, NotificationKind, OutboxRow, OutboxUpdate, Slot,
 };
+use bellwether::store::{Store, outbox};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use smtp::{Fault, Options, SmtpServer, Stage};
@@ -244,23 +245,26 @@ impl Outbox {
         let listing = Arc::clone(&rows);
         let source = move |now: Timestamp, limit: usize| {
             let rows = listing.lock();
+            // All recipients in turn, of each the oldest.
+            let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
             let mut due: Vec<_> = rows
                 .values()
                 .filter(|r| r.next_at <= now)
-                .cloned()
+                .map(|r| {
+                    let turn = turns.entry(&r.recipient).or_default();
+                    *turn += 1;
+                    (*turn, r)
+                })
                 .collect();
-            due.sort_by_key(|r| r.next_at);
+            due.sort_by_key(|(turn, _)| *turn);
+            let (read, rest) = due.split_at(limit.min(due.len()));
+            let mut read: Vec<_> = read.iter().map(|(_, r)| (*r).clone()).collect();
+            read.sort_by_key(|r| r.id);
             // Those that share a mail come together.
-            let slots: Vec<_> = due
-                .iter()
-                .take(limit)
-                .filter_map(|r| r.slot.clone())
-                .collect();
-            let mut n = 0;
-            due.retain(|r| {
-                n += 1;
-                n <= limit || r.slot.as_ref().is_some_and(|slot| slots.contains(slot))
-            });
+            let slots: Vec<_> = read.iter().filter_map(|r| r.slot.clone()).collect();
+            let mates = rest.iter().map(|(_, r)| *r);
+            let mates = mates.filter(|r| r.slot.as_ref().is_some_and(|s| slots.contains(s)));
+            let due: Vec<_> = read.into_iter().chain(mates.cloned()).collect();
             async move { Ok(due) }.boxed()
         };
         let shared: SharedClock = clock.clone();
@@ -323,28 +327,21 @@ impl Outbox {
     }
 
     fn row(&self, id: i64, alert: i64, recipient: &str) -> OutboxRow {
-        OutboxRow {
-            id,
-            idempotency_key: format!("{alert}/{id}"),
-            alert,
-            contact: "oncall".into(),
-            recipient: recipient.into(),
-            message_id: format!("row-{id}@example.org"),
-            payload: Arc::new(notification(alert)),
-            attempts: 0,
-            created_at: self.clock.now(),
-            next_at: self.clock.now(),
-            slot: None,
-        }
+        row(id, alert, recipient, self.clock.now())
     }
 
     /// Waits until `n` results were committed.
     async fn results(&self, n: usize) -> Vec<OutboxUpdate> {
+        self.wait(|done| done.len() >= n).await
+    }
+
+    /// Waits until the committed results are as wanted.
+    async fn wait(&self, wanted: impl Fn(&[OutboxUpdate]) -> bool) -> Vec<OutboxUpdate> {
         let mut done = self.done.subscribe();
-        let waiting = done.wait_for(|d| d.len() >= n);
+        let waiting = done.wait_for(|d| wanted(d));
         match tokio::time::timeout(Duration::from_secs(60), waiting).await {
             Ok(done) => done.unwrap().clone(),
-            Err(_) => panic!("{n} results expected, found {:#?}", self.done.borrow()),
+            Err(_) => panic!("waited in vain, found {:#?}", self.done.borrow()),
         }
     }
 
@@ -357,6 +354,22 @@ impl Outbox {
         self.cancel.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+fn row(id: i64, alert: i64, recipient: &str, now: Timestamp) -> OutboxRow {
+    OutboxRow {
+        id,
+        idempotency_key: format!("{alert}/{id}"),
+        alert,
+        contact: "oncall".into(),
+        recipient: recipient.into(),
+        message_id: format!("row-{id}@example.org"),
+        payload: Arc::new(notification(alert)),
+        attempts: 0,
+        created_at: now,
+        next_at: now,
+        slot: None,
     }
 }
 
@@ -531,6 +544,96 @@ async fn a_recipient_that_hangs_does_not_hold_up_others() {
     assert_eq!(outbox.results(40).await.len(), 40);
     assert_eq!(server.mails().len(), 40);
     outbox.stop().await;
+}
+
+#[tokio::test]
+async fn as_many_recipients_that_hang_as_there_are_connections_do_not_hold_up_another() {
+    let server = SmtpServer::start().await;
+    let mut spec = spec(format!("smtp://{}", server.addr()));
+    spec.timeout = Span(Duration::from_secs(1));
+    let outbox = Outbox::start(Mailer::new(&spec, None).unwrap(), 4);
+    let hangs = |n: i64| format!("slow-{}@example.org", n % 8);
+    for n in 0..8 {
+        server.fail(Stage::Rcpt, Some(&hangs(n)), Fault::Hold);
+    }
+    for id in 1..=200 {
+        outbox.queue(id, id, &hangs(id));
+    }
+    server.wait_for_command("RCPT", 4).await;
+    for id in 201..=205 {
+        outbox.queue(id, id, "quick@example.org");
+    }
+    let quick = |all: &[OutboxUpdate]| {
+        let sent = all.iter().filter(|r| r.recipient == "quick@example.org");
+        sent.count()
+    };
+    outbox.wait(|all| quick(all) == 5).await;
+    // It did not have to wait until the others had their turns, all of them.
+    let failed = outbox.done.borrow().len() - 5;
+    assert!(failed < 100, "{failed} of 200 came first");
+    // Nor do the others lose theirs.
+    server.heal();
+    outbox.later(QUARTER);
+    let sent = |all: &[OutboxUpdate]| {
+        let sent = |r: &&OutboxUpdate| matches!(r.result, DeliveryResult::Sent(_));
+        all.iter().filter(sent).count()
+    };
+    outbox.wait(|all| sent(all) == 205).await;
+    assert_eq!(server.mails().len(), 205);
+    outbox.stop().await;
+}
+
+/// The outbox in the database, of which the dispatcher reads a part.
+#[tokio::test]
+async fn a_recipient_that_hangs_with_more_rows_than_are_read_at_once_hides_nobody() {
+    let server = SmtpServer::start().await;
+    server.fail(Stage::Rcpt, Some("slow@example.org"), Fault::Hold);
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = Store::open(folder.path()).await.unwrap();
+    let rows = |ids: std::ops::RangeInclusive<i64>, recipient: &str| Changes {
+        outbox: ids.map(|id| row(id, id, recipient, START)).collect(),
+        ..Changes::default()
+    };
+    writer
+        .commit(&rows(1..=1_200, "slow@example.org"))
+        .await
+        .unwrap();
+    let clock: SharedClock = TestClock::new(START);
+    let (report, mut reports) = mpsc::channel(16);
+    let (_, outbound) = watch::channel(Arc::new(Outbound {
+        mailer: Some(Arc::new(mailer(&server))),
+        ..Outbound::default()
+    }));
+    let readers = store.clone();
+    let source = move |now: Timestamp, limit: usize| {
+        let store = readers.clone();
+        async move {
+            let mut reader = store.reader().await?;
+            let due = outbox::due(&mut reader, now, u32::try_from(limit)?).await?;
+            Ok(due.into_iter().map(|one| one.row).collect())
+        }
+        .boxed()
+    };
+    let (wake, cancel, tasks) = (
+        Arc::new(Notify::new()),
+        CancellationToken::new(),
+        TaskTracker::new(),
+    );
+    let dispatcher = Dispatcher::new(source, report, outbound, clock, wake.clone(), 4);
+    tasks.spawn(dispatcher.run(cancel.clone()));
+    server.wait_for_command("RCPT", 1).await;
+    writer
+        .commit(&rows(1_201..=1_201, "quick@example.org"))
+        .await
+        .unwrap();
+    wake.notify_one();
+    let sent = tokio::time::timeout(Duration::from_secs(60), reports.recv()).await;
+    let sent = sent.expect("the other mail leaves").unwrap();
+    assert_eq!((sent.len(), sent[0].id), (1, 1_201));
+    server.heal();
+    cancel.cancel();
+    tasks.close();
+    tasks.wait().await;
 }
 
 #[tokio::test]

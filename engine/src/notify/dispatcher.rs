@@ -2,10 +2,13 @@
 //!
 //! Invariants: a row is never in flight twice; a row whose result was reported
 //! is not taken again before that result is committed; at most one mail to a
-//! recipient is in flight, so one slow recipient holds one connection; and a
-//! later mail of an alert does not overtake an earlier one that waits for its
-//! retry. Rows that share a slot, a recipient and a number of attempts leave as one
-//! mail, and its result is reported for all of them at once. It holds no database handle and shares no task with checks.
+//! recipient is in flight, so one slow recipient holds one connection;
+//! recipients whose last attempt failed hold at most half of the connections
+//! together, and come after the others; and a later mail of an alert does not
+//! overtake an earlier one that waits for its retry. Rows that share a slot, a
+//! recipient and a number of attempts leave as one mail, and its result is
+//! reported for all of them at once. It holds no database handle and shares no
+//! task with checks.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use super::tell::{Notifier, Renderers, RunNotifier, attempt, conclude};
 use super::together::MAX_TOGETHER;
 use crate::clock::{SharedClock, Timestamp};
 use crate::pipeline::changes::{DeliveryResult, OutboxRow, OutboxUpdate};
+use crate::store::outbox::MAX_DUE;
 
 /// A queued row of the outbox whose `next_at` has come.
 pub type DueDelivery = OutboxRow;
@@ -34,8 +38,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long attempts in flight may go on after cancellation.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Most rows read at once.
-const MAX_LISTING: usize = 10_000;
+/// Most rows read at once: as many as the store gives, so that fewer rows than
+/// were asked for are everything that is due.
+const MAX_LISTING: usize = MAX_DUE as usize;
 
 /// What deliveries need of the configuration; replaced on reload.
 #[derive(Clone, Debug, Default)]
@@ -64,10 +69,12 @@ impl<S> Dispatcher<S>
 where
     S: Fn(Timestamp, usize) -> BoxFuture<'static, DueResult> + Send + Sync + 'static,
 {
-    /// `source(now, limit)` reads at most `limit` queued rows with
-    /// `next_at <= now`, smallest `next_at` first, and with each those that share
-    /// its slot. `report` takes results to the recorder: of one mail at a time. `wake` is notified when something was queued. At most
-    /// `concurrency` attempts run at the same time.
+    /// `source(now, limit)` reads queued rows with `next_at <= now`: at most
+    /// `limit`, from all recipients in turn and of each the oldest, and only where
+    /// that many are found, after them those that share a slot with one. `report`
+    /// takes results to the recorder: of one mail at a time. `wake` is notified
+    /// when something was queued. At most `concurrency` attempts run at the same
+    /// time.
     pub fn new(
         source: S,
         report: mpsc::Sender<Vec<OutboxUpdate>>,
@@ -99,7 +106,7 @@ where
     /// cancellation attempts in flight get a grace period; what is cut off
     /// stays queued and is sent again with the same Message-ID.
     pub async fn run(self, cancel: CancellationToken) {
-        let mut flights = Flights::default();
+        let mut flights = Flights::new(self.concurrency);
         while !cancel.is_cancelled() && !self.report.is_closed() {
             while let Some(ended) = flights.tasks.try_join_next_with_id() {
                 flights.landed(ended);
@@ -132,7 +139,7 @@ where
     /// Starts as many due rows as there is room for.
     async fn start_due(&self, flights: &mut Flights) {
         let now = self.clock.now();
-        let mut limit = 2 * self.concurrency + flights.in_flight.len() + flights.settling.len();
+        let mut limit = (4 * self.concurrency).min(MAX_LISTING);
         while flights.tasks.len() < self.concurrency {
             let mut due = match (self.source)(now, limit).await {
                 Ok(due) => due,
@@ -142,10 +149,9 @@ where
                 }
             };
             let complete = due.len() < limit;
-            if complete {
-                flights.forget_committed(&due, now);
-            }
-            due.sort_by_key(|row| row.id);
+            let everybody = complete || is_second_turn(&due[..limit]);
+            flights.forget_committed(&due, limit, now);
+            due.sort_by_key(|row| (flights.troubled.contains(&row.recipient), row.id));
             for index in 0..due.len() {
                 if flights.tasks.len() >= self.concurrency {
                     return;
@@ -156,8 +162,10 @@ where
                     self.start(flights, rows);
                 }
             }
-            // Room is left: rows that may not start could hide others.
-            if complete || limit >= MAX_LISTING {
+            // Room is left. More rows are of use where some recipients were not
+            // seen yet, or where those that may not start hide others of theirs.
+            let hidden = !everybody || due.iter().any(|row| flights.has_room(&row.recipient));
+            if complete || !hidden || limit >= MAX_LISTING {
                 return;
             }
             limit = (limit * 4).min(MAX_LISTING);
@@ -165,11 +173,15 @@ where
     }
 
     /// Starts an attempt for rows of one mail.
-    fn start(&self, flights: &mut Flights, rows: Vec<DueDelivery>) {
+    fn start(&self, flights: &mut Flights, mut rows: Vec<DueDelivery>) {
         let outbound = Arc::clone(&self.outbound.borrow());
         let (clock, renderers) = (Arc::clone(&self.clock), Arc::clone(&self.renderers));
         let (report, run) = (self.report.clone(), self.run.clone());
-        for row in &rows {
+        for row in &mut rows {
+            // The outbox may still show it as it was before its last attempt.
+            if let Some((landed, _)) = flights.settling.get(&row.id) {
+                row.attempts = row.attempts.max(landed.attempts);
+            }
             flights.recipients.insert(row.recipient.clone());
             flights.in_flight.insert(row.id);
         }
@@ -192,6 +204,13 @@ where
         });
         flights.rows.insert(task.id(), keys);
     }
+}
+
+/// Whether a recipient is among the rows twice: then everybody with a row that
+/// is due is among them.
+fn is_second_turn(rows: &[DueDelivery]) -> bool {
+    let mut seen = HashSet::new();
+    !rows.iter().all(|row| seen.insert(&row.recipient))
 }
 
 /// The first of `due` and those that leave with it. In one mail are rows with as
@@ -252,22 +271,48 @@ impl Flight {
 /// Attempts that run, and results that may not be committed yet.
 #[derive(Default)]
 struct Flights {
+    /// Most attempts at the same time.
+    slots: usize,
     tasks: JoinSet<Option<Landed>>,
     rows: HashMap<Id, Vec<Flight>>,
     in_flight: HashSet<i64>,
+    /// To whom they go.
     recipients: HashSet<String>,
-    /// Reported rows: the outbox may still show them as they were.
-    settling: HashMap<i64, Landed>,
+    /// To whom the last attempt failed and is repeated: likely to hang again.
+    troubled: HashSet<String>,
+    /// Reported rows, with their recipient: the outbox may still show them as
+    /// they were.
+    settling: HashMap<i64, (Landed, String)>,
     /// By alert and recipient: the oldest row that waits for a retry.
     waiting: HashMap<(i64, String), (i64, Timestamp)>,
 }
 
 impl Flights {
-    fn may_start(&self, row: &DueDelivery, now: Timestamp) -> bool {
-        if self.in_flight.contains(&row.id) || self.recipients.contains(&row.recipient) {
+    fn new(slots: usize) -> Self {
+        Self {
+            slots,
+            ..Self::default()
+        }
+    }
+
+    /// Whether another mail to a recipient may begin now. However many of them
+    /// hang, half of the slots are left to those that do not.
+    fn has_room(&self, recipient: &str) -> bool {
+        if self.recipients.contains(recipient) {
             return false;
         }
-        if let Some(landed) = self.settling.get(&row.id) {
+        if !self.troubled.contains(recipient) {
+            return true;
+        }
+        let in_trouble = self.recipients.intersection(&self.troubled).count();
+        in_trouble * 2 < self.slots
+    }
+
+    fn may_start(&self, row: &DueDelivery, now: Timestamp) -> bool {
+        if self.in_flight.contains(&row.id) || !self.has_room(&row.recipient) {
+            return false;
+        }
+        if let Some((landed, _)) = self.settling.get(&row.id) {
             // Not committed yet. Should a retry's result get lost on its way,
             // the retry is made all the same.
             let stale = row.attempts < landed.attempts;
@@ -298,35 +343,49 @@ impl Flights {
         let Some(landed) = landed else {
             return;
         };
+        let recipient = flight.recipient.clone();
         let thread = (flight.alert, flight.recipient);
         match landed.next_at {
             Some(next_at) => {
+                self.troubled.insert(recipient.clone());
                 let first = self.waiting.entry(thread).or_insert((flight.id, next_at));
                 if flight.id <= first.0 {
                     *first = (flight.id, next_at);
                 }
             }
             None => {
+                self.troubled.remove(&recipient);
                 if self.waiting.get(&thread).is_some_and(|w| w.0 == flight.id) {
                     self.waiting.remove(&thread);
                 }
             }
         }
-        self.settling.insert(flight.id, landed);
+        self.settling.insert(flight.id, (landed, recipient));
     }
 
-    /// `due` is everything that is due, read after the results in `settling`
-    /// were reported: what is missing was committed (or deleted).
-    fn forget_committed(&mut self, due: &[DueDelivery], now: Timestamp) {
+    /// `due` was read after the results in `settling` were reported, its first
+    /// `limit` rows in turn: a row that is missing where it would have been was
+    /// committed (or deleted).
+    fn forget_committed(&mut self, due: &[DueDelivery], limit: usize, now: Timestamp) {
+        let complete = due.len() < limit;
         let attempts: HashMap<i64, u32> = due.iter().map(|row| (row.id, row.attempts)).collect();
-        self.settling.retain(|id, landed| {
-            attempts
-                .get(id)
-                .is_some_and(|shown| *shown < landed.attempts)
+        // Of each recipient, all that are older than the newest were read.
+        let mut newest: HashMap<&str, i64> = HashMap::new();
+        for row in due.iter().take(limit) {
+            let last = newest.entry(&row.recipient).or_insert(row.id);
+            *last = row.id.max(*last);
+        }
+        let gone = |recipient: &str, id: i64| {
+            let read = complete || newest.get(recipient).is_some_and(|last| id < *last);
+            read && !attempts.contains_key(&id)
+        };
+        self.settling.retain(|id, (landed, recipient)| {
+            let committed = |shown: &u32| *shown >= landed.attempts;
+            !attempts.get(id).is_some_and(committed) && !gone(recipient, *id)
         });
         let in_flight = &self.in_flight;
-        self.waiting.retain(|_, (id, next_at)| {
-            now < *next_at || attempts.contains_key(id) || in_flight.contains(id)
+        self.waiting.retain(|(_, recipient), (id, next_at)| {
+            now < *next_at || in_flight.contains(id) || !gone(recipient, *id)
         });
     }
 }

@@ -5,7 +5,7 @@
 //! taken from it.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,19 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::folder::prepare_folder;
 use super::open::{DATABASE, MIGRATIONS, OpenError, lock_folder, schema_version, writer_options};
-use super::{Conn, Result, StoreError, plugins};
+use super::{Conn, Result, StoreError, meta, plugins};
 use crate::check::outcome::Digest;
 use crate::plugin::digest;
 
 /// Where the bytes of plugins are in a data folder.
 const PLUGINS: &str = "plugins";
+
+/// The key in `meta` of the installation's name, see
+/// [`meta::installation_id`].
+const INSTALLATION: &str = "installation";
+
+/// What SQLite may keep beside a database.
+const BESIDE: [&str; 2] = ["-wal", "-shm"];
 
 /// What a backup holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -217,9 +224,78 @@ pub async fn backup_of(folder: &Path, to: &Path) -> Result<Contents> {
     Ok(contents)
 }
 
+/// Takes the installation's name out of the copy of the database at `part`: the
+/// next start chooses another. Ids go on from the newest of the backup, so under
+/// the old name the Message-IDs and idempotency keys of what came after it would
+/// be given out a second time, to other mails and other repairs.
+async fn forget_installation(part: &Path) -> Result<()> {
+    let mut conn = SqliteConnectOptions::new().filename(part).connect().await?;
+    meta::delete(&mut conn, INSTALLATION).await?;
+    conn.close().await?;
+    Ok(())
+}
+
+/// Moves the database of a folder aside, as `bellwether.db.replaced`. One that
+/// cannot be opened any more moves as it is, with what SQLite keeps beside it.
+async fn move_aside(folder: &Path) -> std::io::Result<()> {
+    let path = folder.join(DATABASE);
+    if !path.exists() {
+        return Ok(());
+    }
+    let folded = match is_database(&path) {
+        Ok(true) => fold_in(&path).await.map_err(|error| error.to_string()),
+        // SQLite would tidy up beside it all the same.
+        Ok(false) => Err("it is no database of SQLite any more".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = folded {
+        tracing::warn!(
+            path = %path.display(),
+            error,
+            "the database that is replaced cannot be read: it is kept as it is"
+        );
+    }
+    // What an earlier restore left beside its database does not belong to this one.
+    let aside = |suffix: &str| folder.join(format!("{DATABASE}.replaced{suffix}"));
+    for suffix in BESIDE {
+        remove(&aside(suffix))?;
+    }
+    // The database goes last: its log must not be found beside another one.
+    for suffix in BESIDE.into_iter().chain([""]) {
+        let from = folder.join(format!("{DATABASE}{suffix}"));
+        if from.exists() {
+            std::fs::rename(&from, aside(suffix))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file begins as a database does; an empty one is a new one.
+fn is_database(path: &Path) -> std::io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(path)?.take(16).read_to_end(&mut head)?;
+    Ok(head.is_empty() || head == b"SQLite format 3\0")
+}
+
+/// Folds the write-ahead log of a database into it.
+async fn fold_in(path: &Path) -> Result<(), sqlx::Error> {
+    let mut conn = writer_options(path).connect().await?;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .execute(&mut conn)
+        .await?;
+    conn.close().await
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Puts a backup in the place of the database of a folder that no engine uses.
-/// The database that was there is kept beside it as `bellwether.db.replaced`.
-/// Returns how many uploaded plugins came back.
+/// The database that was there is kept beside it as `bellwether.db.replaced`,
+/// also where it is damaged. Returns how many uploaded plugins came back.
 ///
 /// # Errors
 /// The backup is none, is damaged, or is of a newer release; the folder cannot be
@@ -273,24 +349,18 @@ pub async fn restore(backup: &Path, folder: &Path) -> Result<usize, OpenError> {
         .and_then(|_| std::fs::set_permissions(&part, Permissions::from_mode(0o600)))
         .map_err(io)?;
     let plugins = take_plugins(&part, folder).await?;
+    forget_installation(&part)
+        .await
+        .map_err(|error| io(std::io::Error::other(error)))?;
     File::open(&part).and_then(|f| f.sync_all()).map_err(io)?;
-    if path.exists() {
-        // The log belongs to the old database: fold it in before that moves.
-        let mut old = writer_options(&path).connect().await.map_err(database)?;
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut old)
-            .await
-            .map_err(database)?;
-        old.close().await.map_err(database)?;
-        std::fs::rename(&path, folder.join(format!("{DATABASE}.replaced"))).map_err(io)?;
+    move_aside(folder).await.map_err(io)?;
+    // A log without its database would be taken for the new one's.
+    for suffix in BESIDE {
+        remove(&folder.join(format!("{DATABASE}{suffix}"))).map_err(io)?;
     }
-    for suffix in ["-wal", "-shm"] {
-        let extra = folder.join(format!("{DATABASE}{suffix}"));
-        if extra.exists() {
-            std::fs::remove_file(extra).map_err(io)?;
-        }
-    }
-    std::fs::rename(&part, &path).map_err(io)?;
+    std::fs::rename(&part, &path)
+        .and_then(|()| File::open(folder)?.sync_all())
+        .map_err(io)?;
     Ok(plugins)
 }
 

@@ -103,3 +103,79 @@ async fn bytes_that_are_not_what_their_digest_says_are_refused() {
         assert!(!folder.join("cache").exists());
     }
 }
+
+/// A folder with one row of `meta`, left as by a `kill -9`.
+async fn left(key: &str) -> tempfile::TempDir {
+    let mut f = fixture().await;
+    let conn = f.writer.connection().await.expect("connection");
+    meta::set(conn, key, "1").await.expect("set");
+    let Fixture {
+        store,
+        writer,
+        folder,
+    } = f;
+    store.close().await;
+    writer.close().await.expect("close");
+    folder
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_kept_as_it_is_and_in_nobodys_way() {
+    let base = tempfile::tempdir().expect("folder");
+    let file = base.path().join("b.db");
+    let kept = left("kept").await;
+    backup_of(kept.path(), &file).await.expect("backup");
+
+    let folder = left("lost").await;
+    let name = |suffix: &str| folder.path().join(format!("{DATABASE}{suffix}"));
+    // Of an earlier restore.
+    std::fs::write(name(".replaced-wal"), "older").expect("write");
+    for (suffix, text) in [
+        ("", "no database"),
+        ("-wal", "a log"),
+        ("-shm", "its index"),
+    ] {
+        std::fs::write(name(suffix), text).expect("write");
+    }
+    restore(&file, folder.path()).await.expect("restore");
+    let read = |suffix: &str| std::fs::read_to_string(name(suffix)).expect(suffix);
+    assert_eq!(read(".replaced"), "no database");
+    assert_eq!(read(".replaced-wal"), "a log");
+    let (store, _writer) = Store::open(folder.path()).await.expect("open");
+    let mut reader = store.reader().await.expect("reader");
+    let value = meta::get(&mut reader, "kept").await.expect("get");
+    assert_eq!(value.as_deref(), Some("1"));
+    assert_eq!(meta::get(&mut reader, "lost").await.expect("get"), None);
+}
+
+#[tokio::test]
+async fn a_sound_database_is_kept_whole_and_alone() {
+    let base = tempfile::tempdir().expect("folder");
+    let file = base.path().join("b.db");
+    backup_of(left("kept").await.path(), &file)
+        .await
+        .expect("backup");
+    let folder = left("old").await;
+    let aside = folder.path().join(format!("{DATABASE}.replaced"));
+    std::fs::write(folder.path().join(format!("{DATABASE}.replaced-wal")), "x").expect("write");
+    restore(&file, folder.path()).await.expect("restore");
+    let options = SqliteConnectOptions::new().filename(&aside);
+    let mut conn = options.connect().await.expect("connect");
+    let value = meta::get(&mut conn, "old").await.expect("get");
+    assert_eq!(value.as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn what_was_restored_is_an_installation_of_its_own() {
+    let mut f = fixture().await;
+    let conn = f.writer.connection().await.expect("connection");
+    assert_eq!(meta::installation_id(conn, "a").await.expect("id"), "a");
+    let base = tempfile::tempdir().expect("folder");
+    let file = base.path().join("b.db");
+    backup_of(f.folder.path(), &file).await.expect("backup");
+    let folder = base.path().join("data");
+    restore(&file, &folder).await.expect("restore");
+    let (_store, mut writer) = Store::open(&folder).await.expect("open");
+    let conn = writer.connection().await.expect("connection");
+    assert_eq!(meta::installation_id(conn, "b").await.expect("id"), "b");
+}

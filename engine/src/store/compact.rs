@@ -7,6 +7,12 @@
 //! A crash between any two steps is harmless: a window's chunks and rollups are
 //! written first, each series in one transaction, and only then its rows are
 //! deleted. What is in a chunk already is neither written nor counted again.
+//!
+//! What is stored of a series and cannot be read any more is named and passed
+//! over: it stops neither its own series nor the others. A chunk stays where it
+//! is, a pack of rollups begins anew.
+
+mod packing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +20,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 
+use self::packing::{NewChunk, NewPack, Packed, name_unreadable, pack_group};
 use super::batch::Batched;
 use super::results::{self, Columns};
-use super::rollups::{self, Pack, STEPS};
-use super::{Conn, Result, Store, StoreError, chunk};
+use super::{Conn, Result, Store, StoreError};
 use crate::check::outcome::SeriesId;
 use crate::clock::Timestamp;
 use crate::pipeline::changes::ResultRow;
@@ -71,9 +77,6 @@ impl Default for Settings {
 
 /// Series read and packed together.
 const GROUP: usize = 256;
-/// Text in one chunk; more is split.
-const CHUNK_TEXT: usize = 4 << 20;
-
 /// What a step did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
@@ -91,40 +94,6 @@ struct Window {
     /// Times of all rows, ascending.
     times: Vec<i64>,
     full: bool,
-}
-
-/// Finished values of one series, written in one transaction.
-#[derive(Debug)]
-struct Packed {
-    series: SeriesId,
-    /// Starts of chunks that were merged into the new ones.
-    merged: Vec<i64>,
-    chunks: Vec<NewChunk>,
-    rollups: Vec<NewPack>,
-}
-
-#[derive(Debug)]
-struct NewChunk {
-    from: i64,
-    to: i64,
-    count: i64,
-    data: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct NewPack {
-    step: i64,
-    /// Start in seconds.
-    start: i64,
-    data: Vec<u8>,
-}
-
-/// What is stored of a series around its new rows.
-struct Loaded {
-    series: SeriesId,
-    rows: Vec<ResultRow>,
-    /// Start and data of chunks to merge with.
-    chunks: Vec<(i64, Vec<u8>)>,
 }
 
 /// Moves one window of results that are older than [`Settings::keep`].
@@ -172,225 +141,36 @@ async fn read_window(store: &Store, settings: &Settings, now: Timestamp) -> Resu
     )
     .bind(until.0)
     .fetch(&mut *conn);
-    let mut rows: Vec<ResultRow> = Vec::new();
+    let mut times: Vec<i64> = Vec::new();
+    let mut series: BTreeMap<SeriesId, Vec<ResultRow>> = BTreeMap::new();
+    let mut unreadable = Vec::new();
     let (mut bytes, mut full) = (0, false);
     while let Some(columns) = found.try_next().await? {
-        let row = results::row(columns)?;
+        let (ts, of) = (columns.0, SeriesId(columns.1));
         // A window ends between two times, never amid one.
-        if (rows.len() >= settings.window_rows || bytes >= settings.window_bytes)
-            && rows.last().is_some_and(|last| last.ts != row.ts)
+        if (times.len() >= settings.window_rows || bytes >= settings.window_bytes)
+            && times.last().is_some_and(|last| *last != ts)
         {
             full = true;
             break;
         }
-        bytes += row.summary.len() + row.details.as_deref().map_or(0, str::len);
-        rows.push(row);
+        times.push(ts);
+        match results::row(columns) {
+            Ok(row) => {
+                bytes += row.summary.len() + row.details.as_deref().map_or(0, str::len);
+                series.entry(of).or_default().push(row);
+            }
+            // It goes with its window: nobody can read it.
+            Err(error) => unreadable.push((of, error)),
+        }
     }
     drop(found);
-    let times = rows.iter().map(|row| row.ts.0).collect();
-    let mut series: BTreeMap<SeriesId, Vec<ResultRow>> = BTreeMap::new();
-    for row in rows {
-        series.entry(row.series).or_default().push(row);
-    }
+    name_unreadable(&mut conn, unreadable).await;
     Ok(Some(Window {
         series,
         times,
         full,
     }))
-}
-
-async fn pack_group(
-    store: &Store,
-    settings: &Settings,
-    group: Vec<(SeriesId, Vec<ResultRow>)>,
-) -> Result<Vec<Packed>> {
-    let target = settings.target.max(1);
-    let mut conn = store.reader().await?;
-    let mut loaded = Vec::with_capacity(group.len());
-    for (series, rows) in group {
-        loaded.push(load(&mut conn, series, rows, target).await?);
-    }
-    // Decoding and merging decides which rows are new; the rollups they touch
-    // are read after that.
-    let merged =
-        blocking(move || loaded.into_iter().map(merge).collect::<Result<Vec<_>>>()).await?;
-    let mut ready = Vec::with_capacity(merged.len());
-    for one in merged.into_iter().flatten() {
-        let packs = touched_packs(&mut conn, one.series, &one.fresh).await?;
-        ready.push((one, packs));
-    }
-    drop(conn);
-    blocking(move || {
-        ready
-            .into_iter()
-            .map(|(one, packs)| pack(one, packs, target))
-            .collect()
-    })
-    .await
-}
-
-/// Runs work that computes for long apart from the tasks of the runtime.
-async fn blocking<R: Send + 'static>(
-    work: impl FnOnce() -> Result<R> + Send + 'static,
-) -> Result<R> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| StoreError::Invalid(format!("packing results failed: {e}")))?
-}
-
-/// Finds the chunks that new rows are merged with: those they reach into, and
-/// smaller ones just before, as long as they are not much larger than what is
-/// added. So every result is packed again only a few times, whatever the rate.
-async fn load(
-    conn: &mut Conn,
-    series: SeriesId,
-    rows: Vec<ResultRow>,
-    target: usize,
-) -> Result<Loaded> {
-    let (first, last) = match (rows.first(), rows.last()) {
-        (Some(first), Some(last)) => (first.ts.0, last.ts.0),
-        _ => (0, 0),
-    };
-    let mut starts = Vec::new();
-    {
-        let mut stored = sqlx::query_as::<_, (i64, i64, i64)>(
-            "SELECT from_ts, to_ts, count FROM result_chunks \
-             WHERE series_id = ? AND from_ts <= ? ORDER BY from_ts DESC",
-        )
-        .bind(series.0)
-        .bind(last)
-        .fetch(&mut *conn);
-        let mut gathered = rows.len();
-        while let Some((from, to, count)) = stored.try_next().await? {
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
-            let reaches = to >= first;
-            let small = count < target && count <= gathered.saturating_mul(2);
-            if !reaches && !small {
-                break;
-            }
-            gathered = gathered.saturating_add(count);
-            starts.push(from);
-        }
-    }
-    let mut chunks = Vec::with_capacity(starts.len());
-    for from in starts {
-        let data: Vec<u8> = sqlx::query_scalar(
-            "SELECT data FROM result_chunks WHERE series_id = ? AND from_ts = ?",
-        )
-        .bind(series.0)
-        .bind(from)
-        .fetch_one(&mut *conn)
-        .await?;
-        chunks.push((from, data));
-    }
-    Ok(Loaded {
-        series,
-        rows,
-        chunks,
-    })
-}
-
-struct Merged {
-    series: SeriesId,
-    starts: Vec<i64>,
-    /// All rows of the new chunks, oldest first.
-    rows: Vec<ResultRow>,
-    /// Those that were in no chunk before.
-    fresh: Vec<ResultRow>,
-}
-
-/// Nothing where every row is in a chunk already.
-fn merge(loaded: Loaded) -> Result<Option<Merged>> {
-    let mut all: BTreeMap<i64, ResultRow> = BTreeMap::new();
-    let mut starts = Vec::with_capacity(loaded.chunks.len());
-    for (from, data) in loaded.chunks {
-        starts.push(from);
-        for row in chunk::decode(loaded.series, &data)? {
-            all.insert(row.ts.0, row);
-        }
-    }
-    let fresh: Vec<ResultRow> = loaded
-        .rows
-        .into_iter()
-        .filter(|row| !all.contains_key(&row.ts.0))
-        .collect();
-    if fresh.is_empty() {
-        return Ok(None);
-    }
-    all.extend(fresh.iter().map(|row| (row.ts.0, row.clone())));
-    Ok(Some(Merged {
-        series: loaded.series,
-        starts,
-        rows: all.into_values().collect(),
-        fresh,
-    }))
-}
-
-type Packs = BTreeMap<(i64, i64), Pack>;
-
-async fn touched_packs(conn: &mut Conn, series: SeriesId, fresh: &[ResultRow]) -> Result<Packs> {
-    let mut packs = Packs::new();
-    for step in STEPS {
-        for row in fresh {
-            let start = rollups::pack_start(step, row.ts);
-            if let std::collections::btree_map::Entry::Vacant(slot) = packs.entry((step, start)) {
-                let stored = rollups::pack(conn, series, step, start).await?;
-                slot.insert(stored.unwrap_or_default());
-            }
-        }
-    }
-    Ok(packs)
-}
-
-fn pack(one: Merged, mut packs: Packs, target: usize) -> Result<Packed> {
-    for ((step, start), pack) in &mut packs {
-        for row in &one.fresh {
-            if rollups::pack_start(*step, row.ts) == *start {
-                pack.add(*step, row);
-            }
-        }
-    }
-    let mut chunks = Vec::new();
-    let mut rest = one.rows.as_slice();
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = rest
-            .iter()
-            .take_while(|row| {
-                let fits = bytes < CHUNK_TEXT;
-                bytes += row.summary.len() + row.details.as_deref().map_or(0, str::len);
-                fits
-            })
-            .count();
-        // Up to twice the target stays together rather than leaving a crumb.
-        let size = if rest.len() <= target * 2 {
-            rest.len()
-        } else {
-            target
-        };
-        let (now, later) = rest.split_at(size.min(fits).max(1));
-        rest = later;
-        if let (Some(first), Some(last)) = (now.first(), now.last()) {
-            chunks.push(NewChunk {
-                from: first.ts.0,
-                to: last.ts.0,
-                count: now.len() as i64,
-                data: chunk::encode(now)?,
-            });
-        }
-    }
-    Ok(Packed {
-        series: one.series,
-        merged: one.starts,
-        chunks,
-        rollups: packs
-            .into_iter()
-            .map(|((step, start), pack)| {
-                let data = pack.encode()?;
-                Ok(NewPack { step, start, data })
-            })
-            .collect::<Result<_>>()?,
-    })
 }
 
 /// How much goes into one transaction, learnt from how long the last ones took.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::store::results::range;
-use crate::store::rollups::Bucket;
+use crate::store::rollups::{self, Bucket, Pack, STEPS};
 use crate::store::testkit::{Fixture, Lane, count, fixture, result, results, with_series};
 
 const SECOND: i64 = 1_000_000;
@@ -268,5 +268,94 @@ async fn young_results_stay_where_they_are() {
     assert_eq!(step(899).await, 0, "not enough gathered");
     assert_eq!(step(1_000).await, 400);
     assert_eq!(count(&store, "results").await, 600);
+    lane.end().await;
+}
+
+/// Of the first series a chunk and the rollups are damaged; results come that
+/// are older and younger than the chunk, and one inside its stretch.
+#[tokio::test]
+async fn what_cannot_be_read_stops_neither_its_series_nor_the_others() {
+    let Fixture {
+        store,
+        mut writer,
+        folder: _folder,
+    } = fixture().await;
+    writer.commit(&with_series(2)).await.expect("series");
+    let lane = Lane::start(writer);
+    lane.commit(results(rows_of(1, 20..50))).await;
+    drain(&store, &lane, &settings()).await;
+    for damage in [
+        "UPDATE result_chunks SET data = x'00'",
+        "UPDATE rollups SET data = x'00'",
+    ] {
+        lane.handle
+            .write(move |conn| {
+                Box::pin(async move {
+                    sqlx::query(damage).execute(conn).await?;
+                    Ok(())
+                })
+            })
+            .await
+            .expect("damage");
+    }
+    let mut rows = rows_of(1, 0..20);
+    rows.push(result(30 * SECOND + 5, 1));
+    rows.extend(rows_of(1, 50..80));
+    rows.extend(rows_of(2, 0..80));
+    lane.commit(results(rows)).await;
+    drain(&store, &lane, &settings()).await;
+    assert_eq!(count(&store, "results").await, 0);
+    let (rows, buckets) = seen(&store, 2).await;
+    assert_eq!(rows, rows_of(2, 0..80));
+    assert_eq!(buckets, rolled(&rows));
+    // What is outside of the damaged chunk can be read.
+    let mut r = store.reader().await.expect("reader");
+    for seconds in [0..20, 50..80] {
+        let (from, to) = (seconds.start * SECOND + 1, seconds.end * SECOND);
+        let rows = range(&mut r, SeriesId(1), Timestamp(from), Timestamp(to)).await;
+        assert_eq!(rows.expect("range"), rows_of(1, seconds));
+    }
+    let (from, to) = (Timestamp(0), Timestamp(i64::MAX));
+    // So can all of it, as at a start, without what is damaged.
+    let all = range(&mut r, SeriesId(1), from, to).await.expect("range");
+    assert_eq!(all.len(), 50);
+    let mut rows = 0;
+    let each = crate::store::results::each_since(&mut r, from, |_| rows += 1).await;
+    each.expect("each");
+    assert_eq!(rows, 130);
+    let newest = crate::store::results::newest(&mut r, from).await;
+    assert_eq!(newest.expect("newest").len(), 2);
+    for step in STEPS {
+        let buckets = rollups::range(&mut r, SeriesId(1), step, from, to).await;
+        let counts = buckets.expect("rollups").into_values().map(|b| b.counts);
+        assert_eq!(counts.flatten().sum::<u32>(), 50);
+    }
+    drop(r);
+    lane.end().await;
+}
+
+/// As a row of a later release would be.
+#[tokio::test]
+async fn a_result_that_cannot_be_read_goes_with_its_window() {
+    let Fixture {
+        store,
+        mut writer,
+        folder: _folder,
+    } = fixture().await;
+    writer.commit(&with_series(1)).await.expect("series");
+    writer
+        .commit(&results(rows_of(1, 0..9)))
+        .await
+        .expect("results");
+    let conn = writer.connection().await.expect("connection");
+    sqlx::query("UPDATE results SET state = 99 WHERE ts = ?")
+        .bind(4 * SECOND + 1)
+        .execute(conn)
+        .await
+        .expect("damage");
+    let lane = Lane::start(writer);
+    assert_eq!(drain(&store, &lane, &settings()).await.rows, 9);
+    let (rows, _) = seen(&store, 1).await;
+    assert_eq!(rows.len(), 8);
     lane.end().await;
 }

@@ -38,6 +38,15 @@ pub async fn of(conn: &mut Conn, digest: &Digest) -> Result<Vec<(i64, CrashReque
         .collect()
 }
 
+/// One crash.
+pub async fn get(conn: &mut Conn, id: i64) -> Result<Option<CrashRequest>> {
+    let row: Option<(String,)> = sqlx::query_as("SELECT request FROM plugin_crashes WHERE id = ?")
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
+    row.map(|(text,)| from_json("crash", &text)).transpose()
+}
+
 /// Forgets the crashes of a version.
 pub async fn delete(conn: &mut Conn, digest: &Digest) -> Result<()> {
     sqlx::query("DELETE FROM plugin_crashes WHERE digest = ?")
@@ -74,7 +83,11 @@ mod tests {
             rows.iter().map(|(_, request)| request.at.0).collect()
         };
         let (aa, bb) = (Digest("aa".into()), Digest("bb".into()));
-        assert_eq!(times(of(c, &aa).await.expect("of")), [8, 7, 6, 5, 4]);
+        let kept = of(c, &aa).await.expect("of");
+        let (newest, request) = kept[0].clone();
+        assert_eq!(times(kept), [8, 7, 6, 5, 4]);
+        assert_eq!(get(c, newest).await.expect("get"), Some(request));
+        assert_eq!(get(c, newest + 1).await.expect("get"), None);
         delete(c, &aa).await.expect("delete");
         assert_eq!(times(of(c, &aa).await.expect("of")), [] as [i64; 0]);
         assert_eq!(times(of(c, &bb).await.expect("of")), [1]);

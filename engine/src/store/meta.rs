@@ -11,6 +11,30 @@ pub fn report_key(check: &str, node: &str) -> String {
     format!("report\n{check}\n{node}")
 }
 
+/// Removes the hashes of the report URLs of a check.
+pub async fn forget_reports_of_check(conn: &mut Conn, check: &str) -> Result<()> {
+    let prefix = report_key(check, "");
+    sqlx::query("DELETE FROM meta WHERE substr(key, 1, length(?1)) = ?1")
+        .bind(prefix)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Removes the hashes of the report URLs of a node.
+pub async fn forget_reports_of_node(conn: &mut Conn, node: &str) -> Result<()> {
+    let (first, last) = ("report\n", format!("\n{node}"));
+    sqlx::query(
+        "DELETE FROM meta WHERE substr(key, 1, length(?1)) = ?1 \
+         AND substr(key, -length(?2)) = ?2",
+    )
+    .bind(first)
+    .bind(last)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// The value of a key.
 pub async fn get(conn: &mut Conn, key: &str) -> Result<Option<String>> {
     Ok(sqlx::query_scalar("SELECT value FROM meta WHERE key = ?")
@@ -70,6 +94,33 @@ mod tests {
         assert_eq!(get(conn, "a").await.expect("get").as_deref(), Some("2"));
         assert!(delete(conn, "a").await.expect("delete"));
         assert!(!delete(conn, "a").await.expect("delete"));
+    }
+
+    #[tokio::test]
+    async fn report_urls_go_with_their_check_or_node() {
+        let mut f = fixture().await;
+        let conn = f.writer.connection().await.expect("connection");
+        let keys = [("backup", "db-1"), ("backup", "db-2"), ("back", "db-1")];
+        let left = async |conn: &mut Conn| {
+            let mut left = Vec::new();
+            for (check, node) in keys {
+                let value = get(conn, &report_key(check, node)).await.expect("get");
+                left.extend(value.map(|_| (check, node)));
+            }
+            left
+        };
+        for (check, node) in keys {
+            set(conn, &report_key(check, node), "hash")
+                .await
+                .expect("set");
+        }
+        forget_reports_of_node(conn, "1").await.expect("forget");
+        forget_reports_of_check(conn, "b").await.expect("forget");
+        assert_eq!(left(conn).await, keys);
+        forget_reports_of_node(conn, "db-2").await.expect("forget");
+        assert_eq!(left(conn).await, [keys[0], keys[2]]);
+        forget_reports_of_check(conn, "back").await.expect("forget");
+        assert_eq!(left(conn).await, [keys[0]]);
     }
 
     #[tokio::test]

@@ -293,12 +293,12 @@ async fn migrate(
             .mode(0o700)
             .create(&backups)
             .map_err(io)?;
+        // One of that name is from an earlier attempt or an earlier upgrade, and
+        // does not hold what came since. It stays until the new one is whole.
         let to = backups.join(format!("before-schema-{known}-from-{found}.db"));
-        if !to.exists() {
-            copy_into(conn, &to)
-                .await
-                .map_err(|e| io(std::io::Error::other(e)))?;
-        }
+        copy_into(conn, &to)
+            .await
+            .map_err(|e| io(std::io::Error::other(e)))?;
     }
     migrations
         .run(conn)

@@ -105,17 +105,23 @@ async fn a_backup_is_made_before_a_migration_of_a_filled_database() {
         false,
     ));
     let later = Migrator::with_migrations(all);
+    // One that an earlier attempt left behind.
+    let backups = f.folder.path().join(BACKUPS);
+    let from = MIGRATIONS.iter().map(|m| m.version).max().expect("schema");
+    let old = backups.join(format!("before-schema-9000-from-{from}.db"));
+    std::fs::create_dir(&backups).expect("folder");
+    std::fs::write(&old, "old").expect("write");
     let conn = f.writer.connection().await.expect("connection");
     migrate(conn, &later, &path, f.folder.path())
         .await
         .expect("migrate");
     assert_eq!(count(&f.store, "series").await, 0);
     assert_eq!(count(&f.store, "later").await, 0);
-    let backups: Vec<_> = std::fs::read_dir(f.folder.path().join(BACKUPS))
+    let backups: Vec<_> = std::fs::read_dir(backups)
         .expect("backups")
         .map(|entry| entry.expect("entry").path())
         .collect();
-    assert_eq!(backups.len(), 1);
+    assert_eq!(backups, [old]);
     let mode = std::fs::metadata(&backups[0])
         .expect("meta")
         .permissions()

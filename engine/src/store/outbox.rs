@@ -125,18 +125,28 @@ pub async fn newest_slots(
         .collect())
 }
 
-/// Queued deliveries whose time has come, longest due first; with each that
-/// shares its mail, the others of that mail whose time has come, too, also
-/// beyond `limit`.
+/// Most rows that [`due`] reads at once, without those that share a mail.
+pub const MAX_DUE: u32 = 10_000;
+
+/// Queued deliveries whose time has come, oldest first: at most `limit`, taken
+/// from all recipients in turn, of each the oldest. So a recipient with
+/// thousands of rows hides nobody else's. Where `limit` is reached, those follow
+/// that share a mail with one of them and whose time has come, too.
 pub async fn due(conn: &mut Conn, now: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
+    let limit = limit.clamp(1, MAX_DUE);
     let mut query = QueryBuilder::<Sqlite>::new(SELECT);
     query
-        .push("WHERE status = 'queued' AND next_at <= ")
+        .push(
+            "WHERE id IN (SELECT id FROM (SELECT id, \
+             row_number() OVER (PARTITION BY recipient ORDER BY id) AS turn \
+             FROM outbox WHERE status = 'queued' AND next_at <= ",
+        )
         .push_bind(now.0)
-        .push(" ORDER BY next_at, id LIMIT ")
-        .push_bind(page(limit));
+        .push(") ORDER BY turn, id LIMIT ")
+        .push_bind(i64::from(limit))
+        .push(") ORDER BY id");
     let rows: Vec<Columns> = query.build_query_as().fetch_all(&mut *conn).await?;
-    let full = rows.len() >= page(limit) as usize;
+    let full = rows.len() >= limit as usize;
     let mut found = rows.into_iter().map(delivery).collect::<Result<Vec<_>>>()?;
     if full {
         let mut known: HashSet<i64> = found.iter().map(|one| one.row.id).collect();
@@ -261,8 +271,8 @@ mod tests {
         let ids = |d: Vec<Delivery>| d.into_iter().map(|d| d.row.id).collect::<Vec<_>>();
         assert_eq!(next_due(conn).await.expect("next"), Some(Timestamp(2)));
         let found = due(conn, Timestamp(5), 10).await.expect("due");
-        assert_eq!(found[0].row, rows[1]);
-        assert_eq!(ids(found), [2, 1, 4]);
+        assert_eq!(found[1].row, rows[1]);
+        assert_eq!(ids(found), [1, 2, 4]);
         assert_eq!(
             ids(list(conn, None, Some(9), None, 10).await.expect("list")),
             [4]
@@ -297,6 +307,34 @@ mod tests {
             retry_now(conn, 77, Timestamp(50)).await,
             Err(StoreError::NotFound(_))
         ));
+    }
+
+    #[tokio::test]
+    async fn a_recipient_with_many_rows_hides_nobody() {
+        let mut f = fixture().await;
+        let mut rows: Vec<_> = (1..=1_203)
+            .map(|id| outbox(id, &format!("k{id}")))
+            .collect();
+        for row in &mut rows[1_200..] {
+            row.recipient = "other@example.org".into();
+            // Due for a shorter time than all the others.
+            row.next_at = Timestamp(5);
+        }
+        let changes = Changes {
+            outbox: rows,
+            ..Changes::default()
+        };
+        f.writer.commit(&changes).await.expect("commit");
+        let conn = f.writer.connection().await.expect("connection");
+        let found = due(conn, Timestamp(9), 4).await.expect("due");
+        let ids: Vec<_> = found.iter().map(|one| one.row.id).collect();
+        assert_eq!(ids, [1, 2, 1_201, 1_202], "in turn, the oldest of each");
+        // As many as were asked for: fewer rows mean that these are all.
+        let found = due(conn, Timestamp(9), 1_100).await.expect("due");
+        assert_eq!(found.len(), 1_100);
+        assert!(found.iter().any(|one| one.row.id == 1_203));
+        let found = due(conn, Timestamp(9), u32::MAX).await.expect("due");
+        assert_eq!(found.len(), 1_203);
     }
 
     fn ended(id: i64, result: DeliveryResult) -> OutboxUpdate {

@@ -113,13 +113,13 @@ pub async fn get(conn: &mut Conn, digest: &Digest) -> Result<Option<Plugin>> {
 }
 
 /// Stores a plugin; false where its digest is there already (nothing changes
-/// then). The first version of a name becomes the active one; of later ones
-/// `active` is not regarded, see [`activate`].
+/// then). The first version of a name becomes the active one; `active` is not
+/// regarded, see [`activate`].
 pub async fn insert(conn: &mut Conn, plugin: &Plugin) -> Result<bool> {
     let done = sqlx::query(
         "INSERT INTO plugins (digest, name, version, kind, manifest, origin, active, size, \
          uploaded_at, uploaded_by, signature) VALUES (?1, ?2, ?3, ?4, ?5, ?6, \
-         NOT EXISTS (SELECT 1 FROM plugins WHERE name = ?2 AND active = 1), ?7, ?8, ?9, ?10) \
+         NOT EXISTS (SELECT 1 FROM plugins WHERE name = ?2), ?7, ?8, ?9, ?10) \
          ON CONFLICT (digest) DO NOTHING",
     )
     .bind(&*plugin.digest.0)
@@ -162,26 +162,16 @@ pub async fn activate(conn: &mut Conn, digest: &Digest) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a version with the crashes that were kept of it. Was it the active one, the newest of the others becomes
-/// active.
+/// Deletes a version with the crashes that were kept of it. No other one becomes
+/// active in its place: nobody has looked at what that one may do.
 pub async fn delete(conn: &mut Conn, digest: &Digest) -> Result<()> {
     super::crashes::delete(conn, digest).await?;
-    let row: Option<(String, bool)> =
-        sqlx::query_as("DELETE FROM plugins WHERE digest = ? RETURNING name, active")
-            .bind(&*digest.0)
-            .fetch_optional(&mut *conn)
-            .await?;
-    let Some((name, active)) = row else {
-        return Err(StoreError::NotFound(format!("plugin {}", digest.0)));
-    };
-    if active {
-        sqlx::query(
-            "UPDATE plugins SET active = 1 WHERE digest = (SELECT digest FROM plugins \
-             WHERE name = ? ORDER BY uploaded_at DESC, digest LIMIT 1)",
-        )
-        .bind(name)
+    let done = sqlx::query("DELETE FROM plugins WHERE digest = ?")
+        .bind(&*digest.0)
         .execute(conn)
         .await?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::NotFound(format!("plugin {}", digest.0)));
     }
     Ok(())
 }
@@ -236,6 +226,12 @@ mod tests {
         let signed = get(c, &two.digest).await.expect("get").expect("there");
         assert_eq!(signed.signature.as_deref(), Some("sig"));
         delete(c, &two.digest).await.expect("delete");
+        assert_eq!(
+            active(list(c).await.expect("list")),
+            [] as [&str; 0],
+            "nobody chose the other one"
+        );
+        activate(c, &one.digest).await.expect("activate");
         assert_eq!(active(list(c).await.expect("list")), ["1.0.0"]);
         assert!(matches!(
             activate(c, &two.digest).await,

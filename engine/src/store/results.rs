@@ -89,6 +89,15 @@ async fn raw(
     rows.into_iter().map(row).collect()
 }
 
+/// Results of a chunk; none of one that is damaged, which must not keep the
+/// engine from its start and pages from the rest.
+fn readable(series: SeriesId, data: &[u8]) -> Vec<ResultRow> {
+    chunk::decode(series, data).unwrap_or_else(|error| {
+        tracing::error!(series = series.0, %error, "stored results of a series cannot be read and are left out");
+        Vec::new()
+    })
+}
+
 /// Compacted results, oldest first.
 async fn compacted(
     conn: &mut Conn,
@@ -110,7 +119,7 @@ async fn compacted(
     let mut rows = Vec::new();
     while let Some(data) = chunks.try_next().await? {
         rows.extend(
-            chunk::decode(series, &data)?
+            readable(series, &data)
                 .into_iter()
                 .filter(|row| row.ts >= from && row.ts < to),
         );
@@ -180,7 +189,7 @@ pub async fn recent(
         .fetch_optional(&mut *tx)
         .await?;
         let Some((from, data)) = next else { break };
-        for row in chunk::decode(series, &data)? {
+        for row in readable(series, &data) {
             if row.ts.0 < before {
                 found.entry(row.ts.0).or_insert(row);
             }
@@ -222,7 +231,7 @@ pub async fn newest(conn: &mut Conn, since: Timestamp) -> Result<Vec<ResultRow>>
         .bind(from)
         .fetch_one(&mut *conn)
         .await?;
-        if let Some(last) = chunk::decode(SeriesId(series), &data)?.pop() {
+        if let Some(last) = readable(SeriesId(series), &data).pop() {
             found.insert(series, last);
         }
     }
@@ -249,7 +258,7 @@ pub async fn each_since(
     .bind(from.0)
     .fetch(&mut *tx);
     while let Some((series, data)) = chunks.try_next().await? {
-        for row in chunk::decode(SeriesId(series), &data)? {
+        for row in readable(SeriesId(series), &data) {
             if row.ts < from {
                 continue;
             }

@@ -121,6 +121,7 @@ async fn chunks_and_rollups_are_kept_for_their_own_time() {
         &settings,
         &keep(10, 30, 1, 1),
         Timestamp(now),
+        &mut Troubles::default(),
     )
     .await
     .expect("pass")
@@ -156,5 +157,41 @@ async fn chunks_and_rollups_are_kept_for_their_own_time() {
     .expect("points");
     assert!(!shown.is_empty());
     drop(r);
+    lane.end().await;
+}
+
+/// Without the table of chunks neither compaction nor the deletion of chunks
+/// succeeds.
+#[tokio::test]
+async fn what_fails_does_not_keep_the_rest_for_ever() {
+    let Fixture {
+        store,
+        mut writer,
+        folder: _folder,
+    } = fixture().await;
+    let mut changes = with_series(1);
+    for day in 0..20 {
+        changes.results.push(result(day * DAY, 1));
+        changes.logs.push(log(day * DAY, LogLevel::Info, "x"));
+    }
+    writer.commit(&changes).await.expect("commit");
+    let conn = writer.connection().await.expect("connection");
+    sqlx::query("ALTER TABLE result_chunks RENAME TO elsewhere")
+        .execute(conn)
+        .await
+        .expect("damage");
+    let lane = Lane::start(writer);
+    let mut troubles = Troubles::default();
+    let (settings, keep) = (Settings::default(), keep(10, 10, 3, 5));
+    let now = Timestamp(20 * DAY - 1);
+    while pass(&store, &lane.handle, &settings, &keep, now, &mut troubles)
+        .await
+        .expect("pass")
+    {}
+    assert_eq!(count(&store, "results").await, 10);
+    assert_eq!(count(&store, "logs").await, 3);
+    let told = |what| troubles.told.contains_key(what);
+    assert!(told("compaction") && told("compacted results"));
+    assert!(!told("results"));
     lane.end().await;
 }

@@ -15,7 +15,12 @@ pub const PACK: i64 = 24;
 /// The run's duration in milliseconds, kept as if it were a metric.
 pub const DURATION: u32 = u32::MAX;
 const VERSION: u8 = 1;
+/// Bound of an unpacked pack, kept when it is written so that it can be read.
 const MAX_BYTES: usize = 64 << 20;
+/// Bytes of a pack, of a bucket without its metrics, and of a metric.
+const HEAD: usize = 1 + 4;
+const BUCKET: usize = 8 + 5 * 4 + 4;
+const STAT: usize = 4 + 4 + 4 * 8 + 8;
 
 /// Statistics of a metric in a bucket.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +87,17 @@ impl Bucket {
     }
 }
 
+impl Bucket {
+    /// At most `most` metrics: the duration, which has the greatest number, and
+    /// those that were named first.
+    fn oldest(&self, most: usize) -> Vec<(&u32, &Stat)> {
+        let duration = self.metrics.get_key_value(&DURATION);
+        let others = self.metrics.range(..DURATION);
+        let others = others.take(most.saturating_sub(usize::from(duration.is_some())));
+        others.chain(duration).collect()
+    }
+}
+
 /// The numbers of a result, its duration included. A fault says nothing about
 /// the target, so its duration is left out.
 pub(super) fn values(row: &ResultRow) -> impl Iterator<Item = (u32, f64)> {
@@ -109,7 +125,24 @@ impl Pack {
         self.0.entry(start).or_default().add(row);
     }
 
+    /// Most metrics of a bucket that are stored: as many as can be read back.
+    fn most(&self) -> usize {
+        let room = (MAX_BYTES - HEAD) / self.0.len().max(1);
+        room.saturating_sub(BUCKET) / STAT
+    }
+
+    /// Number of statistics that [`encode`](Self::encode) leaves out, because a
+    /// check names ever new metrics.
+    pub(super) fn left_out(&self) -> usize {
+        let most = self.most();
+        let metrics = self.0.values().map(|bucket| bucket.metrics.len());
+        metrics.map(|n| n.saturating_sub(most)).sum()
+    }
+
+    /// What [`decode`](Self::decode) reads; where there is too much, without the
+    /// newest metrics.
     pub(super) fn encode(&self) -> Result<Vec<u8>> {
+        let most = self.most();
         let mut plain = vec![VERSION];
         plain.extend_from_slice(&(self.0.len() as u32).to_le_bytes());
         for (start, bucket) in &self.0 {
@@ -117,8 +150,9 @@ impl Pack {
             for count in bucket.counts {
                 plain.extend_from_slice(&count.to_le_bytes());
             }
-            plain.extend_from_slice(&(bucket.metrics.len() as u32).to_le_bytes());
-            for (id, stat) in &bucket.metrics {
+            let metrics = bucket.oldest(most);
+            plain.extend_from_slice(&(metrics.len() as u32).to_le_bytes());
+            for (id, stat) in metrics {
                 plain.extend_from_slice(&id.to_le_bytes());
                 plain.extend_from_slice(&stat.count.to_le_bytes());
                 for value in [stat.min, stat.max, stat.sum, stat.last] {
@@ -254,6 +288,24 @@ mod tests {
         let total: u32 = pack.0.values().flat_map(|b| b.counts).sum();
         assert_eq!(total, 720);
         assert!(Pack::decode(b"nonsense").is_err());
+    }
+
+    #[test]
+    fn what_was_written_can_be_read_however_many_metrics_there_are() {
+        let mut pack = Pack::default();
+        pack.add(300, &result(0, 1));
+        let stat = Stat::of(Timestamp(1), 1.0);
+        let bucket = pack.0.get_mut(&0).expect("bucket");
+        let many = 1_400_000;
+        bucket.metrics.extend((0..many).map(|id| (id, stat)));
+        let data = pack.encode().expect("encode");
+        let again = Pack::decode(&data).expect("decode");
+        let (before, after) = (&pack.0[&0].metrics, &again.0[&0].metrics);
+        assert!(after.len() > 1_000_000 && after.len() < before.len());
+        assert_eq!(pack.left_out(), before.len() - after.len());
+        assert_eq!(again.left_out(), 0);
+        assert!(after.iter().all(|(id, stat)| before[id] == *stat));
+        assert!(after.contains_key(&0) && after.contains_key(&DURATION));
     }
 
     #[test]
