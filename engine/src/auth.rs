@@ -2,7 +2,7 @@
 //! bound on guessing. Pure apart from the randomness of new secrets.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use argon2::Argon2;
@@ -124,7 +124,8 @@ pub fn check_account_name(name: &str) -> Result<(), String> {
 /// Bounds guessing: failures per address and name, and per address.
 ///
 /// Both are sliding windows over failed attempts only, so a person who knows the
-/// password is never held back by others' guesses from elsewhere.
+/// password is never held back by others' guesses from elsewhere. IPv6 addresses
+/// count by the /64 they are in: a single machine has all of that.
 #[derive(Debug, Default)]
 pub struct LoginLimiter {
     by_name: HashMap<(IpAddr, String), VecDeque<Timestamp>>,
@@ -155,7 +156,7 @@ impl LoginLimiter {
             let oldest = failures.iter().nth_back(limit.saturating_sub(1))?;
             Some(Self::WINDOW.saturating_sub(now.since(*oldest)))
         };
-        let name = name.to_lowercase();
+        let (address, name) = (network(address), name.to_lowercase());
         let by_name = wait(self.by_name.get(&(address, name)), Self::PER_NAME);
         let by_address = wait(self.by_address.get(&address), Self::PER_ADDRESS);
         match by_name.max(by_address) {
@@ -166,6 +167,7 @@ impl LoginLimiter {
 
     /// Counts a failed attempt.
     pub fn failed(&mut self, address: IpAddr, name: &str, now: Timestamp) {
+        let address = network(address);
         let key = (address, name.to_lowercase());
         make_room(&mut self.by_name, &key, now);
         record(self.by_name.entry(key).or_default(), Self::PER_NAME, now);
@@ -177,9 +179,19 @@ impl LoginLimiter {
         );
     }
 
-    /// Forgets the failures of a name that has now logged in.
-    pub fn succeeded(&mut self, address: IpAddr, name: &str) {
+    /// Forgets the failures of a name that has now logged in, and takes the
+    /// attempt that was counted at `now` back from its address.
+    pub fn succeeded(&mut self, address: IpAddr, name: &str, now: Timestamp) {
+        let address = network(address);
         self.by_name.remove(&(address, name.to_lowercase()));
+        if let Some(failures) = self.by_address.get_mut(&address) {
+            if let Some(counted) = failures.iter().rposition(|at| *at == now) {
+                failures.remove(counted);
+            }
+            if failures.is_empty() {
+                self.by_address.remove(&address);
+            }
+        }
     }
 
     /// Names and addresses that are remembered.
@@ -190,6 +202,17 @@ impl LoginLimiter {
     /// True where nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == (0, 0)
+    }
+}
+
+/// What one client can choose its address from.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() & (u128::MAX << 64);
+            Ipv6Addr::from_bits(bits).into()
+        }
+        v4 => v4,
     }
 }
 
@@ -282,7 +305,7 @@ mod tests {
         assert!(limiter.check(there, "admin", at(10)).is_ok());
         assert!(limiter.check(here, "other", at(10)).is_ok());
         assert!(limiter.check(here, "admin", at(301)).is_ok());
-        limiter.succeeded(here, "admin");
+        limiter.succeeded(here, "admin", at(302));
         assert!(limiter.check(here, "admin", at(10)).is_ok());
     }
 
@@ -294,6 +317,38 @@ mod tests {
             limiter.failed(here, &format!("user{i}"), at(0));
         }
         assert!(limiter.check(here, "fresh", at(1)).is_err());
+    }
+
+    #[test]
+    fn successes_do_not_count_against_their_address() {
+        let mut limiter = LoginLimiter::default();
+        let here: IpAddr = [10, 0, 0, 1].into();
+        limiter.failed(here, "typo", at(0));
+        for second in 1..100 {
+            assert_eq!(limiter.check(here, "script", at(second)), Ok(()));
+            limiter.failed(here, "script", at(second));
+            limiter.succeeded(here, "script", at(second));
+        }
+        assert_eq!(limiter.len(), (1, 1), "the other's failure stays");
+        limiter.failed(here, "script", at(200));
+        limiter.succeeded(here, "script", at(200));
+        for i in 1..LoginLimiter::PER_ADDRESS {
+            assert!(limiter.check(here, "fresh", at(200)).is_ok(), "{i}");
+            limiter.failed(here, &format!("user{i}"), at(200));
+        }
+        assert!(limiter.check(here, "fresh", at(200)).is_err());
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_guesser() {
+        let mut limiter = LoginLimiter::default();
+        for i in 0..LoginLimiter::PER_ADDRESS {
+            let address: IpAddr = format!("2001:db8:1:2::{i:x}").parse().unwrap();
+            limiter.failed(address, &format!("user{i}"), at(0));
+        }
+        let checked = |address: &str| limiter.check(address.parse().unwrap(), "fresh", at(1));
+        assert!(checked("2001:db8:1:2:ffff::1").is_err());
+        assert!(checked("2001:db8:1:3::1").is_ok());
     }
 
     #[test]

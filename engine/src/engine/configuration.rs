@@ -9,8 +9,8 @@ use super::registry::Registry;
 use super::{Core, resolve};
 use crate::check::outcome::SeriesId;
 use crate::config::spec::{SecretSource, Spec};
-use crate::config::{self, Config, Problem, UiObjects};
-use crate::http::commands::{ObjectKind, Reloaded};
+use crate::config::{self, Config, Merged, Origin as Owner, Problem, UiObjects};
+use crate::http::commands::{ObjectKind, Reloaded, relative};
 use crate::http::state::{ConfigView, Origin, SeriesRef};
 use crate::notify::{Mailer, Outbound};
 use crate::pipeline::Input;
@@ -50,25 +50,45 @@ impl Core {
     /// Merges and validates.
     ///
     /// # Errors
-    /// Every problem, those of the file with its line.
+    /// Every problem: those of the file with its line, those of the UI's objects
+    /// with the object's name.
     pub fn candidate(
         &self,
         generation: Generation,
         registry: &Registry,
     ) -> Result<Candidate, Vec<Problem>> {
+        self.candidate_with(generation, registry, None)
+    }
+
+    /// As [`candidate`](Self::candidate), for a change of one object: the paths
+    /// of its own problems are relative to it.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub fn candidate_with(
+        &self,
+        generation: Generation,
+        registry: &Registry,
+        sent: Option<(ObjectKind, &str)>,
+    ) -> Result<Candidate, Vec<Problem>> {
         let mut ui = UiObjects::default();
-        for ((kind, _), (spec, _)) in generation.ui.iter() {
-            add_object(&mut ui, *kind, spec).map_err(|problem| vec![problem])?;
+        for ((kind, name), (spec, _)) in generation.ui.iter() {
+            add_object(&mut ui, *kind, spec).map_err(|problem| {
+                let text = format!("{} {name}, made in the UI: {problem}", kind.as_str());
+                vec![Problem::new(kind.plural(), text)]
+            })?;
         }
         let origins = &generation.file.origins;
         let merged = config::merge(generation.file.spec.clone(), ui)?;
-        let config =
-            Config::build(&merged.spec, registry).map_err(|problems| origins.locate(problems))?;
+        let config = Config::build(&merged.spec, registry).map_err(|problems| {
+            let sent = sent.and_then(|(kind, name)| merged.path_of(kind.plural(), name));
+            place(&merged, origins, problems, sent.as_deref())
+        })?;
         let settings = Settings::from_spec(&config.spec)
             .map_err(|text| origins.locate(vec![Problem::new("", text)]))?;
         let outbound =
             outbound(&config, self.listen).map_err(|problem| origins.locate(vec![problem]))?;
-        for warning in origins.locate(config.warnings.clone()) {
+        for warning in place(&merged, origins, config.warnings.clone(), None) {
             tracing::warn!("{warning}");
         }
         Ok(Candidate {
@@ -158,6 +178,9 @@ impl Core {
             tracing::warn!(%key, "the configuration was read again, but this key holds only after a restart");
         }
         *current = next;
+        // Before another change may be proposed: they take other lanes into the
+        // recorder, and must not overtake this one.
+        self.in_force(current.number).await;
         Ok(Reloaded {
             generation: current.number,
             restart,
@@ -226,6 +249,47 @@ impl Core {
             refs,
         )
     }
+}
+
+/// Says where each problem is: of the file its line, of the object that was
+/// sent the path in it, of another one made in the UI its name.
+fn place(
+    merged: &Merged,
+    origins: &config::Origins,
+    problems: Vec<Problem>,
+    sent: Option<&str>,
+) -> Vec<Problem> {
+    let is_sent = |problem: &Problem| sent.is_some_and(|at| problem.path_within(at).is_some());
+    let (own, others): (Vec<_>, Vec<_>) = problems.into_iter().partition(is_sent);
+    let (made, filed): (Vec<_>, Vec<_>) = others
+        .into_iter()
+        .map(|problem| (made_in_ui(merged, &problem.path), problem))
+        .partition(|(object, _)| object.is_some());
+    let made = made.into_iter().map(|(object, mut problem)| {
+        let object = object.unwrap_or_default();
+        problem.message = format!("{} ({object}, made in the UI)", problem.message);
+        problem
+    });
+    let filed = filed.into_iter().map(|(_, problem)| problem).collect();
+    let mut placed = relative(own, sent.unwrap_or_default());
+    placed.extend(origins.locate(filed));
+    placed.extend(made);
+    placed
+}
+
+/// The object that a path such as `checks[3].every` leads into, where it was
+/// made in the UI: `check homepage`.
+fn made_in_ui(merged: &Merged, path: &str) -> Option<String> {
+    let (section, rest) = path.split_once('[')?;
+    let index: usize = rest.split_once(']')?.0.parse().ok()?;
+    if merged.origin_at(section, index) != Owner::Ui {
+        return None;
+    }
+    let all = objects(&merged.spec).into_iter();
+    let (kind, name) = all
+        .filter(|(kind, _)| kind.plural() == section)
+        .nth(index)?;
+    Some(format!("{} {name}", kind.as_str()))
 }
 
 /// Keys that are taken at the start only, and differ from what it had.

@@ -67,6 +67,9 @@ pub async fn serve(core: Arc<Core>, mut effects: mpsc::UnboundedReceiver<Vec<Eff
                         }
                     });
                 }
+                Effect::TooManyMetrics { check } => {
+                    tracing::warn!(%check, "the check makes up names of metrics: further ones are not kept");
+                }
                 Effect::Held(held) => {
                     tracing::error!(plugin = %held.plugin, version = %held.version, reason = %held.reason, "a plugin is quarantined");
                     core.host.hold(&held.digest, held.text(), held.trial_at);

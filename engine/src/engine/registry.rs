@@ -96,16 +96,12 @@ impl Registry {
         self.0.read().clone()
     }
 
-    /// Forgets what the configuration file named.
+    /// Forgets what the configuration file named. What was uploaded under the
+    /// same name waits until somebody activates it.
     pub fn forget_file(&self) {
         let mut all = self.0.write();
         for versions in all.values_mut() {
             versions.retain(|one| one.origin != Origin::File);
-            if !versions.iter().any(|one| one.active)
-                && let Some(last) = versions.last_mut()
-            {
-                last.active = true;
-            }
         }
         all.retain(|_, versions| !versions.is_empty());
     }

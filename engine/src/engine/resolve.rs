@@ -1,7 +1,7 @@
 //! From a validated configuration to what the parts run on: the pipeline's
 //! policy, the scheduler's plans, the grants of every run.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +118,9 @@ fn used_plugins(config: &Config) -> HashMap<Digest, PluginName> {
         .collect()
 }
 
+/// Everyone of these contacts, each address once, however often it is named.
 fn recipients(config: &Config, contacts: &[String]) -> Vec<Recipient> {
+    let mut told = HashSet::new();
     contacts
         .iter()
         .filter_map(|name| config.contacts.get(name))
@@ -142,7 +144,16 @@ fn recipients(config: &Config, contacts: &[String]) -> Vec<Recipient> {
                 group: group.clone(),
             })
         })
+        .filter(|recipient: &Recipient| told.insert(address(&recipient.mailbox)))
         .collect()
+}
+
+/// The address in a mailbox, which may have a name in front.
+fn address(mailbox: &str) -> String {
+    let address = mailbox
+        .rsplit_once('<')
+        .map_or(mailbox, |(_, address)| address.trim_end_matches('>'));
+    address.to_lowercase()
 }
 
 /// The notifiers of contacts, by the recipient in the outbox.
@@ -210,15 +221,27 @@ pub fn operator_grants(config: &Config, plugin: &PluginFacts) -> GrantsSpec {
 
 /// Everything that a run of `check` may do, its configuration filled in.
 pub fn run_grants(config: &Config, check: &CheckDef, rendered: &serde_json::Value) -> GrantsSpec {
-    let mut grants = operator_grants(config, &check.plugin);
-    if check.plugin.first_party {
+    probe_grants(config, &check.plugin, rendered)
+}
+
+/// Everything that a run of `plugin` as a check may do, whether a check says so
+/// or somebody tries it out.
+pub fn probe_grants(
+    config: &Config,
+    plugin: &PluginFacts,
+    rendered: &serde_json::Value,
+) -> GrantsSpec {
+    let mut grants = operator_grants(config, plugin);
+    if plugin.first_party {
         let node = ["node", "udp:node", "icmp:node"];
         grants.net.extend(node.map(str::to_owned));
-        grants.net.extend(check.targets(rendered));
+        grants
+            .net
+            .extend(schema::targets(&plugin.config_schema, rendered));
         grants.secrets.extend(config.spec.secrets.keys().cloned());
         grants.state = true;
         grants.system = true;
-        grant_marked(&mut grants, &check.plugin, rendered);
+        grant_marked(&mut grants, plugin, rendered);
     }
     grants
 }

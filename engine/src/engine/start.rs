@@ -69,7 +69,7 @@ pub enum StartError {
 /// How far back the newest result of a series is looked for.
 const NEWEST: Duration = Duration::from_secs(24 * 3600);
 /// Concurrent deliveries.
-const DELIVERIES: usize = 4;
+const DELIVERIES: usize = 16;
 /// Messages that wait for the scheduler's task.
 const RUNNER_QUEUE: usize = 1_024;
 /// Live events kept for a slow browser.
@@ -338,6 +338,7 @@ fn snapshot(parts: SnapshotParts, installation: String, live: &LiveView) -> Snap
             plugin_state: Arc::new(plugin_states.remove(&row.id).unwrap_or_default()),
             node: None,
             sound: None,
+            heard: false,
         })
         .collect();
     let ids = parts.last_ids;

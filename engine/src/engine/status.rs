@@ -9,8 +9,12 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use super::Core;
 use crate::clock::Timestamp;
 use crate::http::state::EngineStatus;
+use crate::notify::Delivery;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// The pauses between attempts to tell directly; they double.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// What the process counts. There is one for all its threads: deliveries, log
 /// files and commits count on whichever they run.
@@ -44,7 +48,6 @@ pub fn spawn(core: &Arc<Core>) {
     core.tasks.spawn(async move {
         let core = core_of_task;
         let mut before = core.figures.started.load(Ordering::Relaxed);
-        let mut told = false;
         loop {
             tokio::select! {
                 () = core.stop.cancelled() => break,
@@ -53,13 +56,33 @@ pub fn spawn(core: &Arc<Core>) {
             let started = core.figures.started.load(Ordering::Relaxed);
             update(&core, started - before, EVERY);
             before = started;
-            let degraded = core.recorder.health().degraded;
-            if degraded && !told {
-                tell_directly(&core).await;
-            }
-            told = degraded;
         }
     });
+    // Apart from the status, which no mail server may hold up.
+    let (core_of_task, stop) = (core.clone(), core.stop.clone());
+    core.tasks
+        .spawn(stop.run_until_cancelled_owned(async move { tell_of_trouble(&core_of_task).await }));
+}
+
+/// Sends a direct mail whenever the engine becomes degraded, and tries again
+/// until one was accepted or results can be stored again.
+async fn tell_of_trouble(core: &Core) {
+    let mut health = core.recorder.watch_health();
+    // An error means that the recorder has ended.
+    while health.wait_for(|health| health.degraded).await.is_ok() {
+        let since = core.clock.now();
+        let mut pause = FIRST_PAUSE;
+        while !tell_directly(core, since).await {
+            let mended = health.wait_for(|health| !health.degraded);
+            if tokio::time::timeout(pause, mended).await.is_ok() {
+                break;
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        if health.wait_for(|health| !health.degraded).await.is_err() {
+            return;
+        }
+    }
 }
 
 fn update(core: &Core, runs: u64, over: Duration) {
@@ -124,11 +147,12 @@ fn export(core: &Core, per_second: f64, lateness: f64, faults: usize) {
         .absolute(core.figures.shed.load(Ordering::Relaxed));
 }
 
-/// One mail that needs no database: results are not stored any more.
-async fn tell_directly(core: &Core) {
+/// One mail to each mailbox that needs no database: results are not stored any
+/// more, as was known at `since`. True where at least one was accepted.
+async fn tell_directly(core: &Core, since: Timestamp) -> bool {
     let (outbound, config) = (core.outbound.borrow().clone(), core.config.read().clone());
     let Some(mailer) = &outbound.mailer else {
-        return;
+        return false;
     };
     let now = core.clock.now();
     let error = core
@@ -149,11 +173,12 @@ async fn tell_directly(core: &Core) {
         .iter()
         .filter_map(|name| config.contacts.get(name))
         .flat_map(|contact| contact.mailboxes.iter());
+    let mut accepted = false;
     for (index, mailbox) in boxes.enumerate() {
         let mail = crate::notify::Mail {
             message_id: format!(
                 "<degraded.{}.{index}@{}>",
-                now.0,
+                since.0,
                 super::resolve::mail_domain(&config)
             ),
             in_reply_to: None,
@@ -164,6 +189,8 @@ async fn tell_directly(core: &Core) {
             date: now,
         };
         let sent = mailer.send(&mail).await;
+        accepted |= matches!(sent, Delivery::Accepted(_));
         tracing::error!(recipient = %mail.recipient, ?sent, "told that results cannot be stored");
     }
+    accepted
 }

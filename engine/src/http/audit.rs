@@ -52,8 +52,8 @@ pub struct AuditView {
     pub action: String,
     /// `kind/name`.
     pub subject: String,
-    /// What changed, without secrets.
-    #[schema(value_type = Object)]
+    /// What changed, without secrets; null where nothing is left of it.
+    #[schema(value_type = Option<Object>)]
     pub detail: serde_json::Value,
 }
 

@@ -13,10 +13,12 @@ use utoipa::ToSchema;
 use super::backtest::{BacktestAsk, BacktestReport};
 use super::error::{Error, FieldError};
 use super::shadow::{ShadowView, ShadowWanted};
+use super::uploads::UploadPlace;
 use crate::auth::{Role, SecretHash};
 use crate::check::outcome::{Digest, Fault, Metric, RunLogLine, SeriesId, State};
 use crate::config::spec::{GrantsSpec, JsonObject};
 use crate::config::{InputSpec, Problem};
+use crate::plugin::watch::{HostCall, RunUse};
 
 /// A request does not wait longer for the engine. Dry runs take the longest: up
 /// to a minute and their share of compilation.
@@ -182,7 +184,7 @@ pub fn fields(problems: Vec<Problem>) -> Vec<FieldError> {
 pub type Reply<T> = oneshot::Sender<Result<T, CommandError>>;
 
 /// A run that is not recorded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DryRunReport {
     /// Absent for a fault.
     pub state: Option<State>,
@@ -193,6 +195,9 @@ pub struct DryRunReport {
     pub log: Vec<RunLogLine>,
     pub fault: Option<Fault>,
     pub duration_us: u64,
+    /// What it asked of the host, in order; 200 calls at most.
+    pub calls: Vec<HostCall>,
+    pub used: RunUse,
 }
 
 /// What a rule says now.
@@ -253,6 +258,8 @@ pub enum Command {
         bytes: Bytes,
         /// Detached signature, base64.
         signature: Option<String>,
+        /// Given back when it is done.
+        place: UploadPlace,
         actor: Actor,
     },
     /// Replace what a plugin may do.
@@ -342,6 +349,14 @@ pub enum Command {
         input: Option<InputSpec>,
         timeout: Option<Duration>,
         actor: Actor,
+        reply: Reply<DryRunReport>,
+    },
+    /// Run a stored crash again, recording nothing.
+    ReplayCrash {
+        plugin: String,
+        id: i64,
+        /// Another version than the one that crashed.
+        digest: Option<Digest>,
         reply: Reply<DryRunReport>,
     },
     /// Evaluate an expression over what is known now.

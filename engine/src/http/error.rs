@@ -49,7 +49,8 @@ pub struct ErrorInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// Relative to the object sent: `every`, `config.expect_status[0]`; empty
-    /// for the object as a whole.
+    /// for the object as a whole. What a change makes wrong elsewhere has its
+    /// full path: `checks[3].every`.
     pub path: String,
     pub message: String,
     /// What was probably meant.
@@ -124,6 +125,15 @@ impl Error {
         )
     }
 
+    /// 408: nothing more arrived of the request for `waited`.
+    pub fn too_slow(waited: Duration) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            format!("expected the request within {} s", waited.as_secs()),
+        )
+    }
+
     /// 409 with a code of its own.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)
@@ -158,6 +168,14 @@ impl Error {
     /// 503: the engine cannot do it now.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
+    }
+
+    /// 503: try again after `wait`.
+    pub fn busy(message: impl Into<String>, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..Self::unavailable(message)
+        }
     }
 
     /// 500: opaque to the caller, `cause` goes to the log.

@@ -2,6 +2,7 @@
 //! name the field.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -16,6 +17,8 @@ use crate::auth::{Role, SecretHash};
 
 /// Greatest body of a JSON request in bytes.
 pub const MAX_JSON: usize = 1 << 20;
+/// A body, or the next piece of an upload, that takes longer is given up.
+pub const ARRIVES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Who asks, as found by [`sessions::authenticate`](super::sessions::authenticate).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +121,7 @@ where
         if !is_json {
             return Err(Error::unsupported("application/json"));
         }
-        let bytes = read(request, state).await?;
+        let bytes = read(ARRIVES_WITHIN, request, state).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -130,7 +133,7 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &S) -> Result<Self> {
-        let bytes = read(request, state).await?;
+        let bytes = read(ARRIVES_WITHIN, request, state).await?;
         match String::from_utf8(bytes.into()) {
             Ok(text) => Ok(Self(text)),
             Err(error) => Err(Error::bad_request(format!("expected UTF-8 text: {error}"))),
@@ -138,9 +141,13 @@ impl<S: Send + Sync> FromRequest<S> for Text {
     }
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes> {
-    Bytes::from_request(request, state)
-        .await
+/// A whole body.
+///
+/// # Errors
+/// It is too large, broken off, or takes longer than `within`.
+pub async fn read<S: Send + Sync>(within: Duration, request: Request, state: &S) -> Result<Bytes> {
+    arriving(within, Bytes::from_request(request, state))
+        .await?
         .map_err(|rejection| {
             if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 Error::too_large(MAX_JSON as u64)
@@ -148,6 +155,15 @@ async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes> {
                 Error::bad_request("the body did not arrive in full")
             }
         })
+}
+
+/// Awaits what a client sends.
+///
+/// # Errors
+/// 408 where it takes longer than `within`.
+pub async fn arriving<T>(within: Duration, sent: impl Future<Output = T>) -> Result<T> {
+    let arrived = tokio::time::timeout(within, sent).await;
+    arrived.map_err(|_| Error::too_slow(within))
 }
 
 /// Reads JSON with the path of what is wrong.

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::commands::{Command, Commands};
+use super::commands::{Command, Commands, DryRunReport};
 use super::error::{Error, Result};
 use super::extract::{Body, Operator, Path};
 use super::objects::Items;
@@ -77,6 +77,43 @@ pub async fn crashes(
     }
     all.sort_by_key(|crash| std::cmp::Reverse(crash.id));
     Ok(Json(Items::all(all)))
+}
+
+/// The version to run a crash with.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayCrash {
+    /// The one that crashed where absent.
+    #[serde(default)]
+    pub digest: Option<Digest>,
+}
+
+/// Run a crash again
+///
+/// As it was, by the version that crashed or by another one of the plugin, and
+/// recording nothing. It has no commands, and of its secrets those that the
+/// plugin is granted now. What the target answers is what it answers now.
+#[utoipa::path(
+    post, path = "/plugins/{name}/crashes/{id}/replay", operation_id = "replay_crash", tag = "plugins",
+    params(("name" = String, Path), ("id" = i64, Path)), request_body = ReplayCrash,
+    responses((status = 200, body = DryRunReport)),
+    extensions(("x-role" = json!("operator"))),
+)]
+pub async fn replay(
+    _: Operator,
+    State(commands): State<Commands>,
+    Path((plugin, id)): Path<(String, i64)>,
+    Body(wanted): Body<ReplayCrash>,
+) -> Result<Json<DryRunReport>> {
+    commands
+        .ask(|reply| Command::ReplayCrash {
+            plugin,
+            id,
+            digest: wanted.digest,
+            reply,
+        })
+        .await
+        .map(Json)
 }
 
 /// The version to let run.

@@ -25,6 +25,7 @@ mod nodes;
 mod objects;
 mod outbox;
 mod overview;
+mod patient;
 mod plugin_diff;
 mod plugins;
 mod pull;
@@ -263,6 +264,7 @@ fn plugin_routes() -> OpenApiRouter<App> {
         .routes(routes!(plugin_diff::diff))
         .routes(routes!(lifecycle::release))
         .routes(routes!(lifecycle::crashes))
+        .routes(routes!(lifecycle::replay))
         .routes(routes!(plugins::remove_version))
         .routes(routes!(plugins::dry_run))
 }

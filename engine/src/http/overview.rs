@@ -18,6 +18,7 @@ use super::state::{ConfigHandle, Settings, StatusHandle};
 use super::view::{self, AlertView, Series, StateCounts};
 use crate::clock::{SharedClock, Timestamp};
 use crate::live::LiveView;
+use crate::pipeline::changes::Phase;
 use crate::store::Store;
 
 /// Problems shown.
@@ -37,6 +38,10 @@ pub struct Overview {
     pub counts: StateCounts,
     /// Open alerts, firing first, then newest first; at most 50.
     pub alerts: Vec<AlertView>,
+    /// Alerts that fire, shown or not.
+    pub firing_total: u64,
+    /// Alerts that wait for their `for`, shown or not.
+    pub pending_total: u64,
     /// Series that are not ok, or stale; worst first, at most 200.
     pub problems: Vec<Series>,
     pub problems_total: u64,
@@ -109,6 +114,8 @@ pub async fn overview(
         }
         _ => {
             let mut open = OpenAlerts::read(&store).await?.views();
+            let in_phase = |phase| open.iter().filter(|alert| alert.phase == phase).count() as u64;
+            let (firing_total, pending_total) = (in_phase(Phase::Firing), in_phase(Phase::Pending));
             open.truncate(ALERTS);
             let (mut problems, counts) = view::worst_first(config.series().iter(), &live, PROBLEMS);
             problems.retain(is_problem);
@@ -132,6 +139,8 @@ pub async fn overview(
                 },
                 counts,
                 alerts: open,
+                firing_total,
+                pending_total,
                 problems,
                 problems_total,
                 nodes_total: spec.nodes.len() as u64,

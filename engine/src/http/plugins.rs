@@ -186,10 +186,14 @@ fn covers(grants: &GrantsSpec, wanted: &[String]) -> bool {
 
 /// Objects that refer to any of a plugin's versions.
 fn used_by(spec: &Spec, name: &str, digests: &[&Digest]) -> Vec<String> {
-    let means = |reference: &str| match reference.strip_prefix("sha256:") {
+    users(spec, &|reference| match reference.strip_prefix("sha256:") {
         Some(digest) => digests.iter().any(|known| &*known.0 == digest),
         None => reference.split('@').next() == Some(name),
-    };
+    })
+}
+
+/// Objects whose reference to a plugin `means` the one in question.
+fn users(spec: &Spec, means: &dyn Fn(&str) -> bool) -> Vec<String> {
     let checks = spec.checks.iter().filter(|c| means(&c.plugin));
     let sources = spec.log_sources.iter().filter(|s| means(&s.parser));
     let remediations = spec.remediations.iter().filter(|r| means(&r.plugin));
@@ -416,26 +420,28 @@ async fn remove_from(
     digest: Option<Digest>,
 ) -> Result<StatusCode> {
     let rows = stored::list(&mut *store.reader().await?).await?;
-    let known = Known {
-        spec: &config.get().spec,
-        costs: &Costs::default(),
-        held: &[],
-    };
-    let known = views(&rows, known)
-        .into_iter()
-        .find(|known| known.name == plugin)
-        .ok_or_else(|| Error::not_found("plugin", &plugin))?;
-    if digest.is_none() && !known.used_by.is_empty() {
-        let message = format!("plugin {plugin:?} is used by {}", known.used_by.join(", "));
-        return Err(Error::conflict("in_use", message));
+    let (versions, config): (Vec<_>, _) = (
+        rows.iter().filter(|row| row.name == plugin).collect(),
+        config.get(),
+    );
+    if versions.is_empty() {
+        return Err(Error::not_found("plugin", &plugin));
     }
-    if let Some(digest) = &digest
-        && !known
-            .versions
-            .iter()
-            .any(|version| version.digest == *digest)
-    {
-        return Err(Error::not_found("plugin version", &digest.0));
+    let users = match &digest {
+        Some(digest) if versions.iter().all(|row| row.digest != *digest) => {
+            return Err(Error::not_found("plugin version", &digest.0));
+        }
+        Some(digest) => users(&config.spec, &|reference| {
+            resolve(&rows, reference).is_some_and(|row| row.digest == *digest)
+        }),
+        None => {
+            let digests: Vec<&Digest> = versions.iter().map(|row| &row.digest).collect();
+            used_by(&config.spec, &plugin, &digests)
+        }
+    };
+    if !users.is_empty() {
+        let message = format!("plugin {plugin:?} is used by {}", users.join(", "));
+        return Err(Error::conflict("in_use", message));
     }
     commands
         .ask(|reply| Command::RemovePlugin {

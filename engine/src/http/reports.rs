@@ -201,7 +201,7 @@ pub async fn told(
         exit_status,
         message: &message,
     };
-    let value = serde_json::to_vec(&told).map_err(|error| Error::internal(error))?;
+    let value = serde_json::to_vec(&told).map_err(Error::internal)?;
     let slot = if event == "start" {
         "started"
     } else {

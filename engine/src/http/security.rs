@@ -5,7 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, FromRef, FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -190,8 +191,26 @@ impl Settings {
     }
 }
 
+/// Address of the client, for handlers.
+pub struct Client(pub IpAddr);
+
+impl<S> FromRequestParts<S> for Client
+where
+    Arc<Settings>: FromRef<S>,
+    S: Sync,
+{
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let settings = Arc::<Settings>::from_ref(state);
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let trusted = &settings.trusted_proxies;
+        Ok(Self(client_address(peer, &parts.headers, trusted)))
+    }
+}
+
 /// Address of the client: the peer, or what a trusted proxy says of it.
-pub fn client_address(
+fn client_address(
     peer: Option<&ConnectInfo<SocketAddr>>,
     headers: &HeaderMap,
     trusted: &[IpNet],

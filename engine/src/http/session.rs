@@ -1,11 +1,10 @@
 //! Logging in and out.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,7 +12,7 @@ use utoipa::ToSchema;
 use super::audit::Entry;
 use super::error::{Error, Result};
 use super::extract::{Body, Caller, Identity, Viewer};
-use super::security::client_address;
+use super::security::Client;
 use super::sessions::{self, Sessions};
 use super::setup::LOGIN_PURPOSE;
 use super::state::{Recorder, Settings};
@@ -119,41 +118,21 @@ async fn view(
     responses((status = 200, body = SessionView)),
     extensions(("x-role" = json!("public"))),
 )]
-#[expect(clippy::too_many_arguments, reason = "each is a part of the decision")]
 pub async fn log_in(
     State(store): State<Store>,
     State(sessions): State<Sessions>,
     State(settings): State<Arc<Settings>>,
     State(clock): State<SharedClock>,
     State(recorder): State<Recorder>,
-    peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
-    headers: HeaderMap,
+    Client(address): Client,
     Body(login): Body<Login>,
 ) -> Result<Response> {
-    let address = client_address(
-        peer.as_ref().map(|peer| &peer.0),
-        &headers,
-        &settings.trusted_proxies,
-    );
     let now = clock.now();
     let wrong = || Error::unauthorized("the name or the password is wrong");
     if login.password.len() > auth::MAX_PASSWORD || login.name.len() > 256 {
         return Err(wrong());
     }
-    // Counted before it is verified: attempts in parallel are attempts.
-    {
-        let mut limiter = sessions.limiter.lock();
-        limiter.check(address, &login.name, now).map_err(|wait| {
-            Error::too_many(
-                format!(
-                    "too many failed logins; try again in {} s",
-                    wait.as_secs().max(1)
-                ),
-                wait,
-            )
-        })?;
-        limiter.failed(address, &login.name, now);
-    }
+    sessions.count_attempt(address, &login.name, now)?;
     let user = {
         let mut reader = store.reader().await?;
         users::find(&mut reader, &login.name).await?
@@ -172,7 +151,7 @@ pub async fn log_in(
         tracing::warn!(%address, name = ?login.name, "login failed");
         return Err(wrong());
     };
-    sessions.limiter.lock().succeeded(address, &login.name);
+    sessions.limiter.lock().succeeded(address, &login.name, now);
     let entry = Entry {
         ts: now,
         actor: user.name.clone(),
@@ -296,6 +275,7 @@ pub async fn set_password(
     State(sessions): State<Sessions>,
     State(clock): State<SharedClock>,
     State(recorder): State<Recorder>,
+    Client(address): Client,
     Body(wanted): Body<NewPassword>,
 ) -> Result<StatusCode> {
     let Some(id) = caller.user.filter(|_| caller.session) else {
@@ -307,27 +287,33 @@ pub async fn set_password(
         users::get(&mut reader, id).await?
     };
     let user = user.ok_or_else(|| Error::unauthorized("the account is gone"))?;
+    let now = clock.now();
+    if user.password_hash.is_some() {
+        sessions.count_attempt(address, &user.name, now)?;
+    }
     let permit = sessions.verifiers.acquire().await?;
     let (old, stored, new) = (
         wanted.old.unwrap_or_default(),
         user.password_hash.clone(),
         wanted.new,
     );
-    let (knows_old, hash) = tokio::task::spawn_blocking(move || {
+    let hash = tokio::task::spawn_blocking(move || {
         // With a session from the first link there is no password to know.
         let knows_old = stored.is_none()
             || (old.len() <= auth::MAX_PASSWORD && auth::verify_password(&old, stored.as_deref()));
-        (knows_old, auth::hash_password(&new))
+        knows_old.then(|| auth::hash_password(&new))
     })
     .await?;
     drop(permit);
-    if !knows_old {
+    let Some(hash) = hash else {
+        tracing::warn!(%address, name = ?user.name, "the password so far was not known");
         return Err(Error::field("old", "this is not the password so far"));
-    }
+    };
+    sessions.limiter.lock().succeeded(address, &user.name, now);
     let hash = hash.map_err(|error| Error::internal(anyhow::anyhow!("hashing: {error}")))?;
     let keep = caller.secret;
     let entry = Entry {
-        ts: clock.now(),
+        ts: now,
         actor: user.name.clone(),
         action: "password",
         subject: format!("user/{}", user.name),

@@ -1,6 +1,7 @@
 //! From a cookie or a token to who asks.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum_extra::extract::cookie::CookieJar;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::error::{Error, Result};
 use super::extract::Identity;
@@ -29,6 +31,8 @@ pub const COOKIE: &str = "bw_session";
 const CACHED: Duration = Duration::from_secs(10);
 /// Credentials remembered.
 const CACHE_SIZE: usize = 4096;
+/// A request waits this long for its session to be extended, not longer.
+const EXTENDED_WITHIN: Duration = Duration::from_secs(1);
 /// Passwords that are verified at the same time: each takes 19 MiB.
 const VERIFIERS: usize = 2;
 
@@ -41,6 +45,8 @@ pub struct Sessions {
     cache: Arc<Mutex<HashMap<SecretHash, Known>>>,
     pub(super) limiter: Arc<Mutex<LoginLimiter>>,
     pub(super) verifiers: Arc<tokio::sync::Semaphore>,
+    /// Told when something was withdrawn or changed.
+    withdrawn: watch::Sender<()>,
 }
 
 #[derive(Clone)]
@@ -66,12 +72,44 @@ impl Sessions {
             cache: Arc::default(),
             limiter: Arc::default(),
             verifiers: Arc::new(tokio::sync::Semaphore::new(VERIFIERS)),
+            withdrawn: watch::channel(()).0,
         }
     }
 
     /// Forgets what was read: something was withdrawn or changed.
     pub fn forget_all(&self) {
         self.cache.lock().clear();
+        self.withdrawn.send_replace(());
+    }
+
+    /// Completes when what `identity` came with is good no longer.
+    pub async fn ended(&self, identity: &Identity) {
+        let mut withdrawn = self.withdrawn.subscribe();
+        loop {
+            // Not from the cache: what it holds may have been read just before.
+            match self.read(identity.secret, self.clock.now()).await {
+                Ok(Some(known)) if known.identity.session == identity.session => {}
+                _ => return,
+            }
+            // The sender is in `self`.
+            let _ = withdrawn.changed().await;
+        }
+    }
+
+    /// Counts an attempt to guess the password of `name`, before it is verified:
+    /// attempts in parallel are attempts. See [`LoginLimiter::succeeded`].
+    ///
+    /// # Errors
+    /// There were too many.
+    pub(super) fn count_attempt(&self, address: IpAddr, name: &str, now: Timestamp) -> Result<()> {
+        let mut limiter = self.limiter.lock();
+        limiter.check(address, name, now).map_err(|wait| {
+            let seconds = wait.as_secs().max(1);
+            let text = format!("too many failed logins; try again in {seconds} s");
+            Error::too_many(text, wait)
+        })?;
+        limiter.failed(address, name, now);
+        Ok(())
     }
 
     /// Begins a session and returns the `Set-Cookie` header.
@@ -209,23 +247,20 @@ impl Sessions {
         }))
     }
 
-    /// Puts off the end of a session in use. That it fails is no reason to send
-    /// the person away.
+    /// Puts off the end of a session in use. That it fails or takes its time is
+    /// no reason to keep the person waiting or to send it away.
     async fn extend(&self, hash: SecretHash, now: Timestamp) {
         let expires_at = now + SESSION_LIFETIME;
         if let Some(known) = self.cache.lock().get_mut(&hash) {
             known.expires_at = Some(expires_at);
         }
-        let written = self
-            .recorder
-            .write(move |conn| {
-                Box::pin(
-                    async move { credentials::touch(conn, &hash, now, Some(expires_at)).await },
-                )
-            })
-            .await;
-        if let Err(error) = written {
-            tracing::warn!(%error, "a session could not be extended");
+        let written = self.recorder.write(move |conn| {
+            Box::pin(async move { credentials::touch(conn, &hash, now, Some(expires_at)).await })
+        });
+        match tokio::time::timeout(EXTENDED_WITHIN, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "a session could not be extended"),
+            Err(_) => tracing::warn!("a session could not be extended in time"),
         }
     }
 }

@@ -15,12 +15,17 @@ use utoipa::ToSchema;
 
 use super::commands::{Command, Commands};
 use super::error::{Error, Result};
-use super::extract::{Operator, Path};
+use super::extract::{ARRIVES_WITHIN, Operator, Path, arriving};
 use super::state::Settings;
 use super::uploads::{Upload, UploadPhase, Uploads};
 
-/// An upload that takes longer is given up, so that it frees its place.
+/// An upload that takes longer is given up, so that it frees its place; so is
+/// one of which nothing arrives for half a minute.
 const RECEIVE_WITHIN: Duration = Duration::from_secs(300);
+/// An upload waits this long for those before it.
+const PLACE_WITHIN: Duration = Duration::from_secs(60);
+/// When to send again what found no place.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// A plugin sent as a form.
 #[derive(ToSchema)]
@@ -58,15 +63,18 @@ pub async fn receive_plugin(
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<(StatusCode, Json<UploadAccepted>)> {
     let form = form.map_err(|_| Error::unsupported("multipart/form-data"))?;
-    let slot = uploads.receiving.acquire().await?;
+    // Before anything of it is read.
+    let place = uploads.place_within(PLACE_WITHIN).await.ok_or_else(|| {
+        let text = "other plugins are being installed; send it again in a moment";
+        Error::busy(text, TRY_AGAIN)
+    })?;
     let parts = tokio::time::timeout(RECEIVE_WITHIN, parts(form, settings.max_plugin_size)).await;
-    drop(slot);
     let Parts {
         file,
         name,
         file_name,
         signature,
-    } = parts.map_err(|_| Error::bad_request("the form did not arrive within 5 minutes"))??;
+    } = parts.map_err(|_| Error::too_slow(RECEIVE_WITHIN))??;
     let Some(bytes) = file.filter(|bytes| !bytes.is_empty()) else {
         return Err(Error::field(
             "file",
@@ -88,6 +96,7 @@ pub async fn receive_plugin(
         file_name,
         bytes,
         signature,
+        place,
         actor: caller.actor(),
     });
     if let Err(error) = sent {
@@ -119,7 +128,10 @@ struct Parts {
 
 async fn parts(mut form: Multipart, max_size: u64) -> Result<Parts> {
     let mut parts = Parts::default();
-    while let Some(field) = form.next_field().await.map_err(broken)? {
+    while let Some(field) = arriving(ARRIVES_WITHIN, form.next_field())
+        .await?
+        .map_err(broken)?
+    {
         match field.name() {
             Some("file") => {
                 parts.file_name = field.file_name().map(str::to_owned);
@@ -167,7 +179,10 @@ fn broken(error: MultipartError) -> Error {
 
 async fn receive(mut field: Field<'_>, limit: u64) -> Result<Bytes> {
     let mut bytes = BytesMut::new();
-    while let Some(chunk) = field.chunk().await.map_err(broken)? {
+    while let Some(chunk) = arriving(ARRIVES_WITHIN, field.chunk())
+        .await?
+        .map_err(broken)?
+    {
         if bytes.len() as u64 + chunk.len() as u64 > limit {
             return Err(Error::too_large(limit));
         }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, broadcast};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, broadcast};
 use utoipa::ToSchema;
 
 use crate::check::outcome::Digest;
@@ -75,31 +76,41 @@ pub struct Replaces {
 pub struct Uploads {
     events: broadcast::Sender<Event>,
     newest: Arc<Mutex<VecDeque<Upload>>>,
-    /// Uploads that are received at the same time: each is held in memory whole.
-    pub(super) receiving: Arc<Semaphore>,
+    places: Arc<Semaphore>,
 }
+
+/// Leave to hold one plugin in memory, from its first byte until it is installed
+/// or refused.
+#[derive(Debug)]
+pub struct UploadPlace(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 impl Uploads {
     /// Uploads that are remembered.
     const CAPACITY: usize = 100;
-    /// Uploads that are received at the same time.
-    const AT_ONCE: usize = 2;
+    /// Plugins that are received or wait to be compiled at the same time.
+    const AT_ONCE: usize = 4;
 
     /// Tells progress to `events`, too.
     pub fn new(events: broadcast::Sender<Event>) -> Self {
         Self {
             events,
             newest: Arc::default(),
-            receiving: Arc::new(Semaphore::new(Self::AT_ONCE)),
+            places: Arc::new(Semaphore::new(Self::AT_ONCE)),
         }
     }
 
-    /// A place among the uploads that are received at the same time.
+    /// A place for a plugin, where one is free `within` this time.
+    pub async fn place_within(&self, within: Duration) -> Option<UploadPlace> {
+        let place = tokio::time::timeout(within, self.place()).await;
+        place.ok()?.ok()
+    }
+
+    /// A place for a plugin, when one is free.
     ///
     /// # Errors
     /// Never while the engine runs.
-    pub async fn turn(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.receiving.acquire().await
+    pub async fn place(&self) -> Result<UploadPlace, AcquireError> {
+        self.places.clone().acquire_owned().await.map(UploadPlace)
     }
 
     /// Records where an upload stands.
@@ -148,6 +159,19 @@ impl Uploads {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn as_many_as_fit_are_held_in_memory() {
+        let uploads = Uploads::new(broadcast::channel(1).0);
+        let soon = Duration::from_millis(20);
+        let mut held = Vec::new();
+        for _ in 0..Uploads::AT_ONCE {
+            held.push(uploads.place_within(soon).await.unwrap());
+        }
+        assert!(uploads.place_within(soon).await.is_none());
+        held.pop();
+        assert!(uploads.place_within(soon).await.is_some());
+    }
 
     #[test]
     fn the_newest_are_remembered_and_told() {

@@ -128,6 +128,35 @@ async fn only_the_newest_url_of_a_series_works() {
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_goes_with_its_check_or_node() {
+    let app = TestApp::start("nodes: []\n").await;
+    let api = app.api().await;
+    let node = json!({ "name": "db-1", "address": "127.0.0.1" });
+    let check = json!({
+        "name": "backup", "plugin": "heartbeat", "every": "10s",
+        "config": { "within_s": 60, "grace_s": 30 },
+    });
+    for (gone, list, object) in [
+        ("/checks/backup", "/checks", &check),
+        ("/nodes/db-1", "/nodes", &node),
+    ] {
+        for (path, object) in [("/nodes", &node), ("/checks", &check)] {
+            // One of the two is there from the first round.
+            api.send(Method::POST, path, object.clone()).await;
+        }
+        let made = api.post("/series/backup/db-1/report-url", json!({})).await;
+        let url = made["url"].as_str().expect("a URL").to_owned();
+        assert_eq!(post(&url, "").await, 204);
+        let (status, answer) = api.send(Method::DELETE, gone, Value::Null).await;
+        assert_eq!(status, 204, "{gone}: {answer}");
+        assert_eq!(post(&url, "").await, 404);
+        api.post(list, object.clone()).await;
+        assert_eq!(post(&url, "").await, 404, "{gone}");
+    }
+    app.stop().await;
+}
+
 /// The same URL at the address that the engine has after its restart.
 fn moved(url: &str, app: &TestApp) -> String {
     let (_, path) = url.split_once("/report/").expect("a report URL");

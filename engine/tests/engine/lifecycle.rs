@@ -233,6 +233,31 @@ async fn the_request_that_crashed_is_kept_without_secrets_and_replayed() {
     assert_eq!(request["check"], "traps");
     assert_eq!(request["fault"]["kind"], "trap");
     assert_eq!(request["config"]["target"], "x *** y");
+    let log = request["log"].to_string();
+    assert!(log.contains("backtrace, innermost first:"), "{log}");
+
+    // Again in the engine: the same fault, told with what the run used.
+    let id = page["items"][0]["id"].as_i64().unwrap();
+    let again = api
+        .post(&format!("/plugins/nasty/crashes/{id}/replay"), json!({}))
+        .await;
+    assert_eq!(again["fault"]["kind"], "trap", "{again}");
+    assert!(again["log"].to_string().contains("backtrace"), "{again}");
+    assert!(again["used"]["memory"].as_u64() > Some(0), "{again}");
+    for (path, body) in [
+        (
+            format!("/plugins/nasty/crashes/{}/replay", id + 1_000),
+            json!({}),
+        ),
+        (format!("/plugins/http/crashes/{id}/replay"), json!({})),
+        (
+            format!("/plugins/nasty/crashes/{id}/replay"),
+            json!({"digest": "ab".repeat(32)}),
+        ),
+    ] {
+        let (status, answer) = api.send(Method::POST, &path, body).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+    }
     stop(engine).await;
 
     let (wasm, json) = (world.file("nasty.wasm"), world.file("request.json"));

@@ -1,8 +1,17 @@
 //! A mail server that misbehaves delays mails, and nothing but mails.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crate::api::Api;
+use bellwether::clock::SystemClock;
+use bellwether::engine::{Engine, Options};
+use bellwether::recorder::Limits;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+use crate::api::{Api, PASSWORD};
 use crate::smtp::{Fault, SmtpServer, Stage};
 use crate::support::{Service, World, stop, subjects};
 
@@ -108,5 +117,42 @@ async fn a_server_that_refuses_for_good_is_shown_and_not_asked_again() {
         row["reply"].as_str().unwrap().contains("no such user"),
         "{row}"
     );
+    stop(engine).await;
+}
+
+/// Whoever holds the lock of the database stands for a disk that hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_results_cannot_be_stored_is_told_again_until_a_mail_is_taken() {
+    let (server, service) = (SmtpServer::start().await, Service::start().await);
+    let world = World::new(&format!(
+        "{}faults: {{ notify: [oncall] }}\n",
+        yaml(&server, &service)
+    ));
+    let mut options = Options::new(world.data(), Arc::new(SystemClock));
+    options.config = Some(world.file("bellwether.yaml"));
+    options.listen = "127.0.0.1:0".parse().unwrap();
+    options.compiler = PathBuf::from(env!("CARGO_BIN_EXE_bellwether"));
+    options.admin_password = Some(PASSWORD.into());
+    options.recorder = Limits {
+        degraded_after: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let engine = Engine::start(options).await.unwrap();
+    server.fail(Stage::Rcpt, None, Fault::Reply("451 4.3.0 try again later"));
+    let path = world.data().join("bellwether.db");
+    let options = SqliteConnectOptions::new().filename(&path);
+    let mut lock = options.connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut lock)
+        .await
+        .unwrap();
+    server.wait_for_command("RCPT", 1).await;
+    server.heal();
+    let mails = server.wait_for(1).await;
+    assert_eq!(
+        mails[0].header("Subject").unwrap(),
+        "[FAULT] the engine cannot store results"
+    );
+    lock.close().await.unwrap();
     stop(engine).await;
 }

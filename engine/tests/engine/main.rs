@@ -6,6 +6,7 @@ mod commands;
 mod crash;
 mod heartbeat;
 mod hostile;
+mod kept;
 mod lifecycle;
 mod mail_server;
 mod outage;

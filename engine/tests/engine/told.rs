@@ -27,9 +27,10 @@ nodes:
 checks:
   - {{ name: homepage, plugin: http, every: 10s, timeout: 5s, config: {{ url: "http://127.0.0.1:{port}/health" }} }}
 rules:
-  - {{ name: down, when: 'check == "homepage" && state == "critical"', notify: [oncall] }}
+  - {{ name: down, when: 'check == "homepage" && state == "critical"', notify: [oncall, oncall, twin] }}
 contacts:
   - {{ name: oncall, email: ["ops@example.org", "boss@example.org"], group_by: [rule], group_interval: 1m }}
+  - {{ name: twin, email: ["The boss <BOSS@example.org>"] }}
 "#,
         smtp = server.addr(),
         port = service.address.port(),
@@ -38,7 +39,7 @@ contacts:
     app.pass(Duration::from_secs(15)).await;
     service.broken.store(true, Ordering::SeqCst);
     app.pass(Duration::from_secs(15)).await;
-    // The first at once, to each mailbox.
+    // The first at once, once to each mailbox, however often it is named.
     server.wait_for(2).await;
     let first = subjects(&server);
     assert_eq!(first.len(), 2, "{first:?}");

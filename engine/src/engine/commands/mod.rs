@@ -7,6 +7,7 @@ mod plugins;
 mod pull;
 mod reports;
 mod shadow;
+mod tries;
 
 use std::sync::Arc;
 
@@ -69,10 +70,12 @@ impl Core {
                 file_name,
                 bytes,
                 signature,
+                place,
                 actor,
             } => {
                 let name = UploadName { name, file_name };
                 self.install(upload, name, bytes, signature, actor).await;
+                drop(place);
             }
             Command::Grant {
                 plugin,
@@ -165,6 +168,14 @@ impl Core {
                 ..
             } => {
                 let _ = reply.send(self.dry_run(plugin, node, config, input, timeout).await);
+            }
+            Command::ReplayCrash {
+                plugin,
+                id,
+                digest,
+                reply,
+            } => {
+                let _ = reply.send(self.replay_crash(plugin, id, digest).await);
             }
             Command::TestRule {
                 when,

@@ -7,8 +7,8 @@ use super::super::Core;
 use super::super::configuration::{Generation, in_file};
 use super::{Answer, append, store_error};
 use crate::clock::Timestamp;
-use crate::http::commands::{Actor, Applied, CommandError, Expect, ObjectChange};
-use crate::store::{StoreError, objects};
+use crate::http::commands::{Actor, Applied, CommandError, Expect, ObjectChange, ObjectKind};
+use crate::store::{StoreError, meta, objects};
 
 impl Core {
     pub(super) async fn apply_objects(
@@ -20,7 +20,7 @@ impl Core {
         let mut current = self.changing.lock().await;
         if dry_run {
             let next = self.planned(&current, &changes)?;
-            self.candidate(next, &self.registry)
+            self.candidate_with(next, &self.registry, sent(&changes))
                 .map_err(CommandError::Invalid)?;
             return Ok(Applied {
                 generation: current.number,
@@ -87,7 +87,7 @@ impl Core {
     ) -> Answer<Applied> {
         let next = self.planned(current, &changes)?;
         let candidate = self
-            .candidate(next.clone(), &self.registry)
+            .candidate_with(next.clone(), &self.registry, sent(&changes))
             .map_err(CommandError::Invalid)?;
         self.load_referenced(&candidate.config)
             .await
@@ -123,6 +123,14 @@ impl Core {
     }
 }
 
+/// The object to which the paths of problems are relative.
+fn sent(changes: &[ObjectChange]) -> Option<(ObjectKind, &str)> {
+    match changes {
+        [one] if one.spec.is_some() => Some((one.kind, &one.name)),
+        _ => None,
+    }
+}
+
 async fn store_change(
     conn: &mut crate::store::Conn,
     change: &ObjectChange,
@@ -147,6 +155,12 @@ async fn store_change(
         }
         None => {
             objects::delete(conn, kind, &change.name, expected).await?;
+            // Whoever makes one of that name again makes new URLs.
+            match change.kind {
+                ObjectKind::Check => meta::forget_reports_of_check(conn, &change.name).await?,
+                ObjectKind::Node => meta::forget_reports_of_node(conn, &change.name).await?,
+                _ => {}
+            }
             "delete"
         }
     };

@@ -1,23 +1,18 @@
-//! The life of uploaded plugins: install, grant, activate, remove, and trying
-//! one out.
+//! The life of uploaded plugins: install, grant, activate, remove.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
 
-use super::super::configuration::Generation;
+use super::super::Core;
+use super::super::configuration::{Generation, in_file};
 use super::super::registry::Version;
-use super::super::{Core, resolve};
 use super::{Answer, append, store_error};
-use crate::check::outcome::{Cause, Digest, Job, JobSpec, NodeInfo, RunLimits, SeriesId};
-use crate::config::model::DEFAULT_MEMORY;
-use crate::config::spec::{GrantsSpec, JsonObject};
-use crate::config::templates::Renderer;
-use crate::config::{InputSpec, PluginKind, PluginLookup, Problem};
+use crate::check::outcome::Digest;
+use crate::config::spec::GrantsSpec;
 use crate::http::commands::{
-    Actor, Applied, CommandError, DryRunReport, Expect, ObjectChange, ObjectKind,
+    Actor, Applied, CommandError, Expect, ObjectChange, ObjectKind, relative,
 };
 use crate::http::uploads::{Replaces, Upload, UploadPhase, UploadResult};
 use crate::pipeline::changes::Event;
@@ -77,7 +72,7 @@ impl Core {
         let (uploads, id) = (self.uploads.clone(), upload.clone());
         let installed = self
             .host
-            .install(bytes.to_vec(), move |phase| {
+            .install(bytes.into(), move |phase| {
                 let (phase, text) = match phase {
                     InstallPhase::Received => (UploadPhase::Received, "received"),
                     InstallPhase::Compiling => {
@@ -139,9 +134,9 @@ impl Core {
         let now = self.clock.now();
         let mut version = Version::new(&installed, Origin::Upload, &actor.name, now);
         let active = before.iter().find(|version| version.active);
-        // A new version waits until somebody switches to it.
-        version.active = active.is_none_or(|old| old.digest == version.digest);
         let known = before.iter().find(|old| old.digest == version.digest);
+        // A new version waits until somebody switches to it.
+        version.active = before.is_empty() || known.is_some_and(|old| old.active);
         version.signature = signature.or_else(|| known?.signature.clone());
         let replaces = active
             .filter(|old| old.digest != version.digest)
@@ -169,6 +164,10 @@ impl Core {
                 Box::pin(async move {
                     plugins::insert(conn, &row).await?;
                     plugins::sign(conn, &row.digest, row.signature.as_deref()).await?;
+                    // Rows of versions that no longer load are there as well.
+                    if row.active {
+                        plugins::activate(conn, &row.digest).await?;
+                    }
                     append(
                         conn,
                         now,
@@ -234,6 +233,11 @@ impl Core {
         };
         self.change_objects(&mut current, vec![change], "grant", actor)
             .await
+            .map_err(|error| match error {
+                // The grants alone were sent.
+                CommandError::Invalid(found) => CommandError::Invalid(relative(found, "grants")),
+                other => other,
+            })
     }
 
     pub(super) async fn activate(
@@ -304,7 +308,7 @@ impl Core {
         digest: Option<Digest>,
         actor: Actor,
     ) -> Answer<()> {
-        let current = self.changing.lock().await;
+        let mut current = self.changing.lock().await;
         let versions = self.registry.versions(&plugin);
         let doomed: Vec<Version> = versions
             .iter()
@@ -331,45 +335,73 @@ impl Core {
             let message = format!("plugin {plugin} is in use by");
             return Err(CommandError::InUse { message, users });
         }
+        let last = doomed.len() == versions.len();
+        if !last && doomed.iter().any(|version| version.active) {
+            return Err(CommandError::Conflict(
+                "this version is the one in use: activate another one first".into(),
+            ));
+        }
+        if last && in_file(&current.file.spec, ObjectKind::Plugin, &plugin) {
+            return Err(CommandError::ReadOnly(format!(
+                "the configuration file grants something to plugin {plugin}: take it out of plugins there first"
+            )));
+        }
+        // What stays must be a valid configuration: the next start reads it.
+        let tried = self.registry.fork();
+        tried.remove(&plugin, digest.as_ref());
+        let mut ui = (*current.ui).clone();
+        if last {
+            ui.remove(&(ObjectKind::Plugin, plugin.clone()));
+        }
+        let next = Generation {
+            number: current.number + 1,
+            file: current.file.clone(),
+            ui: Arc::new(ui),
+        };
+        let candidate = self
+            .candidate(next.clone(), &tried)
+            .map_err(CommandError::Invalid)?;
+        let input = self.propose(candidate);
         let (now, subject) = (self.clock.now(), format!("plugin/{plugin}"));
         let digests: Vec<Digest> = doomed
             .iter()
             .map(|version| version.digest.clone())
             .collect();
         let rows = digests.clone();
-        let last = doomed.len() == versions.len();
         let name = plugin.clone();
-        self.recorder
-            .write(move |conn| {
-                let (rows, actor, subject, name) =
-                    (rows.clone(), actor.clone(), subject.clone(), name.clone());
-                Box::pin(async move {
-                    for digest in &rows {
-                        plugins::delete(conn, digest).await?;
-                    }
-                    if last {
-                        // Grants of a plugin that is gone would wait for the
-                        // next upload of that name.
-                        match objects::delete(conn, ObjectKind::Plugin.as_str(), &name, None).await
-                        {
-                            Ok(()) | Err(StoreError::NotFound(_)) => {}
-                            Err(error) => return Err(error),
+        let stored = self
+            .recorder
+            .write_then(
+                move |conn| {
+                    let (rows, actor, subject, name) =
+                        (rows.clone(), actor.clone(), subject.clone(), name.clone());
+                    Box::pin(async move {
+                        for digest in &rows {
+                            plugins::delete(conn, digest).await?;
                         }
-                    }
-                    append(
-                        conn,
-                        now,
-                        &actor,
-                        "delete",
-                        &subject,
-                        json!({ "digests": rows }),
-                    )
-                    .await
-                })
-            })
-            .await
-            .map_err(store_error)?;
+                        if last {
+                            // Grants of a plugin that is gone would wait for the
+                            // next upload of that name.
+                            let kind = ObjectKind::Plugin.as_str();
+                            match objects::delete(conn, kind, &name, None).await {
+                                Ok(()) | Err(StoreError::NotFound(_)) => {}
+                                Err(error) => return Err(error),
+                            }
+                        }
+                        let detail = json!({ "digests": rows });
+                        append(conn, now, &actor, "delete", &subject, detail).await
+                    })
+                },
+                move |()| input,
+            )
+            .await;
+        if let Err(error) = stored {
+            self.proposed.lock().remove(&next.number);
+            return Err(store_error(error));
+        }
         self.registry.remove(&plugin, digest.as_ref());
+        *current = next;
+        self.in_force(current.number).await;
         for digest in digests {
             self.shadows.end_of(&plugin, &digest);
             if !self.registry.holds(&digest)
@@ -379,7 +411,6 @@ impl Core {
             }
             let _ = self.events.send(Event::Plugins { digest });
         }
-        drop(current);
         Ok(())
     }
 
@@ -409,107 +440,13 @@ impl Core {
                 .filter(|one| used(&one.plugin.digest))
                 .map(|one| format!("log source {}", one.spec.name)),
         );
+        users.extend(
+            config
+                .contacts
+                .values()
+                .filter(|one| one.plugin.as_ref().is_some_and(|facts| used(&facts.digest)))
+                .map(|one| format!("contact {}", one.spec.name)),
+        );
         users
-    }
-
-    pub(super) async fn dry_run(
-        &self,
-        plugin: String,
-        node: Option<String>,
-        config: JsonObject,
-        input: Option<InputSpec>,
-        timeout: Option<Duration>,
-    ) -> Answer<DryRunReport> {
-        let facts = self
-            .registry
-            .find(&plugin)
-            .ok_or_else(|| CommandError::NotFound(format!("plugin {plugin}")))?;
-        let node = node.ok_or_else(|| {
-            let text = "expected the node to run against, found none";
-            CommandError::Invalid(vec![Problem::new("node", text)])
-        })?;
-        let current = self.config.read().clone();
-        let node: Arc<NodeInfo> = current
-            .nodes
-            .get(&node)
-            .map(|def| def.info.clone())
-            .ok_or_else(|| CommandError::NotFound(format!("node {node}")))?;
-        let renderer = Renderer::new("dry-run", &plugin);
-        let config = renderer.render(&config, &node).map_err(|(path, text)| {
-            CommandError::Invalid(vec![Problem::new(format!("config.{path}"), text)])
-        })?;
-        let input = input.map(|input| input.render(&renderer, &node));
-        let input = input.transpose().map_err(|(path, text)| {
-            CommandError::Invalid(vec![Problem::new(format!("input.{path}"), text)])
-        })?;
-        let value = serde_json::Value::Object(config);
-        let mut problems = crate::config::schema::check(&facts.config_schema, &value, "config");
-        if let Some(input) = &input {
-            problems.extend(input.problems("input"));
-            if facts.kind != PluginKind::Command {
-                let text = "expected input for plugins of kind command only";
-                problems.push(Problem::new("input", text));
-            }
-        }
-        if !problems.is_empty() {
-            return Err(CommandError::Invalid(problems));
-        }
-        let mut grants = resolve::operator_grants(&current, &facts);
-        if facts.first_party {
-            grants.net.push("node".into());
-            grants
-                .net
-                .extend(crate::config::schema::targets(&facts.config_schema, &value));
-            grants.state = true;
-        }
-        self.host
-            .load(&facts.digest)
-            .await
-            .map_err(|error| CommandError::Unavailable(error.to_string()))?;
-        let spec = JobSpec {
-            series: SeriesId(0),
-            check: "dry-run".into(),
-            node,
-            plugin: facts.digest.clone(),
-            config: value.to_string().into(),
-            input: input.map(Arc::new),
-            grants: Arc::new(grants),
-            limits: RunLimits {
-                memory: DEFAULT_MEMORY,
-                timeout: timeout
-                    .unwrap_or(Duration::from_secs(5))
-                    .min(Duration::from_secs(60)),
-            },
-        };
-        let job = Job {
-            spec: Arc::new(spec),
-            scheduled: self.clock.now(),
-            attempt: 1,
-            cause: Cause::RunNow,
-            state: Arc::default(),
-        };
-        let outcome = self.host.run_probe(job).await;
-        let duration_us = u64::try_from(outcome.duration().as_micros()).unwrap_or(u64::MAX);
-        let log = outcome.log;
-        Ok(match outcome.verdict {
-            Ok(report) => DryRunReport {
-                state: Some(report.state),
-                summary: report.summary,
-                details: report.details,
-                metrics: report.metrics,
-                log,
-                fault: None,
-                duration_us,
-            },
-            Err(fault) => DryRunReport {
-                state: None,
-                summary: fault.text.clone(),
-                details: String::new(),
-                metrics: Vec::new(),
-                log,
-                fault: Some(fault),
-                duration_us,
-            },
-        })
     }
 }

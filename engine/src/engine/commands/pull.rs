@@ -41,8 +41,8 @@ impl Core {
         };
         let file_name = Some(reference.name().to_owned());
         let limit = spec.engine.max_plugin_size.0;
-        // Each is held in memory whole, as an upload is.
-        let Ok(turn) = self.uploads.turn().await else {
+        // It is held in memory whole until it is installed, as an upload is.
+        let Ok(place) = self.uploads.place().await else {
             return fail("the engine is shutting down".into());
         };
         let host = reference.host.clone();
@@ -52,7 +52,6 @@ impl Core {
             format!("pulling from {host}"),
         );
         let pulled = self.host.pull(registry, reference, limit).await;
-        drop(turn);
         let pulled = match pulled {
             Ok(pulled) => pulled,
             Err(text) => return fail(text),
@@ -62,6 +61,7 @@ impl Core {
         let name = UploadName { name, file_name };
         self.install(upload, name, pulled.bytes.into(), signature, actor)
             .await;
+        drop(place);
     }
 }
 

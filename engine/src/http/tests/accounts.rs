@@ -223,6 +223,54 @@ async fn a_new_password_ends_the_other_sessions() {
 }
 
 #[tokio::test]
+async fn the_password_so_far_is_not_to_be_guessed() {
+    let bench = Bench::new().await;
+    bench.user("ann", Role::Viewer).await;
+    let cookie = bench.log_in("ann", PASSWORD).await.ok().unwrap();
+    let change = async |old: &str| {
+        let body = json!({ "old": old, "new": "battery staple" });
+        bench.post("/me/password", As::Browser(&cookie), body).await
+    };
+    for _ in 0..5 {
+        assert_eq!(change("not it at all").await.field(), "old");
+    }
+    let answer = change(PASSWORD).await;
+    assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!(answer.headers.contains_key(header::RETRY_AFTER));
+    bench.advance(301);
+    assert_eq!(change(PASSWORD).await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn who_knows_the_password_may_log_in_as_often_as_he_likes() {
+    let bench = Bench::new().await;
+    bench.user("ann", Role::Viewer).await;
+    for _ in 0..31 {
+        assert!(bench.log_in("ann", PASSWORD).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_session_to_be_extended() {
+    let bench = Bench::new().await;
+    bench.user("ann", Role::Viewer).await;
+    let cookie = bench.log_in("ann", PASSWORD).await.ok().unwrap();
+    bench.advance(86_400);
+    // Commits hang, as on a disk that does not answer.
+    let stuck = bench
+        .recorder
+        .write::<(), _>(|_| Box::pin(std::future::pending()));
+    let who = As::Browser(&cookie);
+    let asked = tokio::time::timeout(Duration::from_secs(20), bench.get("/session", who));
+    let answer = tokio::select! {
+        biased;
+        done = stuck => panic!("{:?}", done.is_ok()),
+        answer = asked => answer.expect("an answer"),
+    };
+    assert_eq!(answer.json()["user"]["name"], "ann");
+}
+
+#[tokio::test]
 async fn administrators_manage_people_and_stay() {
     let bench = Bench::new().await;
     bench.user("root", Role::Admin).await;

@@ -188,6 +188,62 @@ async fn watchers_get_events_and_are_told_when_they_missed_some() {
     while next().await.is_some() {}
 }
 
+/// Opens an event stream; its body, or how it was refused.
+async fn watch(bench: &Bench, who: As<'_>) -> Result<Body, StatusCode> {
+    let request = request(Method::GET, "/api/v1/events", who).body(Body::empty());
+    let response = bench.router.clone().oneshot(request.unwrap()).await;
+    let response = response.unwrap();
+    match response.status() {
+        StatusCode::OK => Ok(response.into_body()),
+        refused => Err(refused),
+    }
+}
+
+#[tokio::test]
+async fn streams_end_with_what_they_were_opened_with() {
+    let bench = Bench::new().await;
+    bench.user("ann", Role::Viewer).await;
+    bench.user("root", Role::Admin).await;
+    let ann = bench.log_in("ann", PASSWORD).await.ok().unwrap();
+    let root = bench.log_in("root", PASSWORD).await.ok().unwrap();
+    let mut hers = watch(&bench, As::Browser(&ann)).await.unwrap();
+    let mut other = watch(&bench, As::Browser(&root)).await.unwrap();
+    for body in [&mut hers, &mut other] {
+        assert!(body.frame().await.is_some(), "connected");
+    }
+    let body = json!({ "disabled": true });
+    let path = "/users/ann";
+    let done = bench
+        .call(Method::PATCH, path, As::Browser(&root), Some(body))
+        .await;
+    assert_eq!(done.status, StatusCode::OK);
+    let end = tokio::time::timeout(Duration::from_secs(10), hers.frame()).await;
+    assert!(end.expect("an end").is_none());
+    // Others go on.
+    let event = Event::Outbox { id: 1 };
+    bench.events.send(event).unwrap();
+    let frame = tokio::time::timeout(Duration::from_secs(10), other.frame()).await;
+    assert!(frame.expect("an event").is_some());
+}
+
+#[tokio::test]
+async fn one_token_does_not_take_all_streams() {
+    let bench = Bench::new().await;
+    let (greedy, modest) = (
+        bench.token(Role::Viewer).await,
+        bench.token(Role::Operator).await,
+    );
+    let mut open = Vec::new();
+    for _ in 0..32 {
+        open.push(watch(&bench, As::Token(&greedy)).await.unwrap());
+    }
+    let refused = watch(&bench, As::Token(&greedy)).await.err();
+    assert_eq!(refused, Some(StatusCode::TOO_MANY_REQUESTS));
+    assert!(watch(&bench, As::Token(&modest)).await.is_ok());
+    open.pop();
+    assert!(watch(&bench, As::Token(&greedy)).await.is_ok());
+}
+
 #[tokio::test]
 async fn bodies_are_bounded() {
     let bench = Bench::new().await;
@@ -283,6 +339,24 @@ async fn plugins_are_uploaded_and_their_progress_told() {
     );
     let none = bench.get("/plugins/uploads/none", As::Token(&token)).await;
     assert_eq!(none.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn uploads_wait_for_those_that_are_being_installed() {
+    let bench = Bench::new().await;
+    let token = bench.token(Role::Operator).await;
+    let mut places = Vec::new();
+    for _ in 0..4 {
+        places.push(bench.uploads.place().await.unwrap());
+    }
+    let request = request(Method::POST, "/api/v1/plugins", As::Token(&token))
+        .header(header::CONTENT_TYPE, "multipart/form-data; boundary=b");
+    let sent = bench.send(request.body(form(&[("file", b"x")])).unwrap());
+    tokio::pin!(sent);
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut sent).await;
+    assert!(early.is_err(), "it waits");
+    places.pop();
+    assert_eq!(sent.await.status, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]

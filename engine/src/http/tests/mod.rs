@@ -424,11 +424,8 @@ fn answer(command: Command, replies: &Mutex<Vec<CommandError>>) -> Option<Comman
             let _ = reply.send(Ok(DryRunReport {
                 state: Some(State::Ok),
                 summary: "fine".into(),
-                details: String::new(),
-                metrics: Vec::new(),
-                log: Vec::new(),
-                fault: None,
                 duration_us: 1,
+                ..DryRunReport::default()
             }));
         }
         Command::ValidateConfig { text, reply } => {
