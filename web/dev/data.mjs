@@ -251,7 +251,15 @@ export function makeMails() {
 export const crashes = (name) =>
   name !== 'queue-depth'
     ? []
-    : [9, 8, 7].map((id) => ({ id, request: { plugin: name, version: '1.3.0', digest: digest(11), at: now() - id * 6e8, fault: { kind: 'trap', text: 'the plugin crashed: index out of bounds: the len is 0 but the index is 0, at src/lib.rs:48' }, check: 'orders-queue', node: { name: 'db-1', address: 'db-1.internal.example.org', labels: {} }, config: { queue: 'orders' }, attempt: 1, timeout_ms: 5000, memory: 64 << 20, grants: {}, state: {} } }));
+    : [9, 8, 7].map((id) => ({ id, request: { plugin: name, version: '1.3.0', digest: digest(11), at: now() - id * 6e8, fault: { kind: 'trap', text: 'the plugin crashed: index out of bounds: the len is 0 but the index is 0, at src/lib.rs:48' }, check: 'orders-queue', node: { name: 'db-1', address: 'db-1.internal.example.org', labels: {} }, config: { queue: 'orders' }, attempt: 1, timeout_ms: 5000, memory: 64 << 20, grants: {}, state: {}, without_state: false, log: [{ level: 'error', message: 'index out of bounds: the len is 0 but the index is 0' }, { level: 'error', message: 'backtrace, innermost first:\n  0: queue_depth::depth_of\n  1: queue_depth::check' }] } }));
+
+export const dryRun = (granted) => {
+  const used = { cpu_us: 310, ran_us: 43_100, deadline_us: 6_000_000, memory: 1_114_112, memory_limit: 64 << 20, state: 0, state_limit: 64 << 10, host_calls: 1 };
+  const call = { call: 'net.http', asked: 'GET http://192.0.2.11:80/health', at_us: 220, took_us: 41_900, failed: false, phases: [{ phase: 'connect', took_us: 900 }, { phase: 'first byte', took_us: 40_100 }], answer: '200, 512 bytes' };
+  return granted
+    ? { state: 'ok', summary: 'answered in 41 ms', details: 'HTTP/1.1 200 OK', metrics: [{ name: 'latency_ms', value: 41.2 }], log: [{ level: 'info', message: 'asked once' }], fault: null, duration_us: 43_100, calls: [call], used }
+    : { state: null, summary: '', details: '', metrics: [], log: [], fault: { kind: 'denied', text: 'the plugin asked for 192.0.2.11:80, which is not granted' }, duration_us: 900, calls: [{ ...call, took_us: 40, failed: true, phases: [], answer: 'denied: net 192.0.2.11:80 is not granted' }], used: { ...used, ran_us: 900 } };
+};
 
 const sides = (state, text, ms) => ({ state, summary: text, metrics: [{ name: 'depth', value: 12 }], fault: state ? null : { kind: 'failed', text }, duration_us: ms * 1000 });
 

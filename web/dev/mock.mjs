@@ -97,8 +97,7 @@ function validate(kind, spec, fresh) {
   }
   if (kind === 'rules' && !/==|>|<|true/.test(spec.when ?? '')) fields.push(['when', 'expected an expression of type bool']);
   if (kind === 'contacts') (spec.email ?? []).forEach((m, i) => m.includes('@') || fields.push([`email[${i}]`, `expected a mailbox such as ops@example.org, found ${JSON.stringify(m)}`]));
-  // The engine says where it is in the whole configuration.
-  if (fields.length) throw invalid(...fields.map(([path, ...rest]) => [`${kind}[${db.objects[kind].length}].${path}`, ...rest]));
+  if (fields.length) throw invalid(...fields);
 }
 function withSummary(kind, o) {
   const key = { nodes: 'node', checks: 'check' }[kind];
@@ -140,7 +139,7 @@ function overview() {
   return {
     generation: db.generation,
     engine: { ready: true, degraded: has('--degraded') ? 'the disk with the data folder is full: nothing has been recorded for 60 s' : null, version: '0.1.0', uptime_s: Math.round((now() - started) / 1e6) + 93_000, checks_per_s: db.series.length / 11, lateness_p99_ms: 4.2, faults: db.series.some((s) => s.fault) ? 14 : 0 },
-    counts: counts(db.series), alerts: db.alerts.filter(isOpen).sort((a, b) => (a.phase === 'pending') - (b.phase === 'pending')).slice(0, 50), problems: problems.slice(0, 200), problems_total: problems.length,
+    counts: counts(db.series), alerts: db.alerts.filter(isOpen).sort((a, b) => (a.phase === 'pending') - (b.phase === 'pending')).slice(0, 50), firing_total: db.alerts.filter((a) => a.phase === 'firing').length, pending_total: db.alerts.filter((a) => a.phase === 'pending').length, problems: problems.slice(0, 200), problems_total: problems.length,
     nodes_total: o.nodes.length, checks_total: o.checks.length, series_total: db.series.length, rules_total: o.rules.length, contacts_total: o.contacts.length,
     first_steps: { node: o.nodes.length > 0, check: o.checks.length > 0, rule: o.rules.length > 0, contact: o.contacts.length > 0, plugin: db.plugins.some((p) => p.origin === 'upload') },
   };
@@ -166,7 +165,7 @@ const routes = [
   ['POST', '/schedule/preview', ({ body }) => { if (body.every && !/^\d+(s|m|h|d)$/.test(body.every)) throw invalid(['every', `expected a duration such as 10s, found ${JSON.stringify(body.every)}`]); if (body.cron && body.cron.trim().split(/\s+/).length < 5) throw invalid(['cron', 'expected five fields']); return { text: '', next_runs: [1, 2, 3, 4, 5].map((i) => now() + i * 3e7) }; }],
   ['POST', '/rules/test', ({ body }) => (/stat |sate/.test(body.when) ? { ok: false, fields: [{ path: 'when', message: 'unknown variable `sate` at column 1', suggestion: 'state' }], reads: [], results: [], total: 0, matching: 0 } : { ok: true, fields: [], reads: ['check', 'state'], per_series: true, results: db.series.slice(0, 4).map((s) => ({ check: s.check, node: s.node, value: s.state === 'critical', error: null })), total: 4, matching: 1 })],
   ['POST', `/(${KINDS})`, ({ m, body }) => { validate(m[1], body, true); db.objects[m[1]].push({ spec: body, origin: 'ui', version: 1, summary: {} }); if (m[1] === 'checks') for (const node of matching(body.nodes ?? 'true')) db.series.push({ check: body.name, node, state: null, last_state: null, since: null, soft: false, attempt: 0, stale: false, fault: null, last: null, paused: false }); tell({ type: 'config', generation: ++db.generation }); return { version: 1, generation: db.generation }; }],
-  ['PUT', `/(${KINDS})/([^/]+)`, ({ m, body, request }) => { const o = find(db.objects[m[1]], (x) => x.spec.name === m[2], m[1]); if (o.origin === 'file') throw new Problem(409, 'read_only', `${m[2]} is defined in ${o.file}; change it there`); if (String(o.version) !== request.headers['if-match']) throw new Problem(412, 'conflict', 'somebody else changed it'); validate(m[1], body, false); o.spec = body; o.version++; tell({ type: 'config', generation: ++db.generation }); return { version: o.version, generation: db.generation }; }],
+  ['PUT', `/(${KINDS})/([^/]+)`, ({ m, body, request }) => { const o = find(db.objects[m[1]], (x) => x.spec.name === m[2], m[1]); if (o.origin === 'file') throw new Problem(409, 'read_only', `${m[2]} is defined in ${o.file}; change it there`); if (String(o.version) !== request.headers['if-match']) throw new Problem(409, 'conflict', 'somebody else changed it'); validate(m[1], body, false); o.spec = body; o.version++; tell({ type: 'config', generation: ++db.generation }); return { version: o.version, generation: db.generation }; }],
   ['DELETE', `/(${KINDS})/([^/]+)`, ({ m }) => { const list = db.objects[m[1]]; list.splice(list.indexOf(find(list, (x) => x.spec.name === m[2], m[1])), 1); if (m[1] === 'checks') db.series = db.series.filter((s) => s.check !== m[2]); tell({ type: 'config', generation: ++db.generation }); }],
   ['GET', '/alerts', ({ query }) => page(db.alerts.filter((a) => { const phase = query.get('phase'); return (!phase || (phase === 'open' ? isOpen(a) : a.phase === phase)) && (!query.get('node') || a.node === query.get('node')); }), query)],
   ['GET', '/alerts/(\\d+)', ({ m }) => data.alertDetail(find(db.alerts, (a) => a.id === Number(m[1]), 'alert'))],
@@ -184,8 +183,9 @@ const routes = [
   ['POST', '/plugins/([^/]+)/release', ({ m, body }) => { for (const v of find(db.plugins, (x) => x.name === m[1], 'plugin').versions) if (v.digest === body.digest) v.quarantine = null; tell({ type: 'plugins', digest: body.digest }); }],
   ['POST', '/plugins/([^/]+)/activate', ({ m, body }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); for (const v of p.versions) v.active = v.digest === body.digest; p.active_digest = body.digest; tell({ type: 'plugins', digest: body.digest }); return { generation: ++db.generation }; }],
   ['DELETE', '/plugins/([^/]+)', ({ m }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); if (p.used_by.length) throw new Problem(409, 'in_use', `${m[1]} is used by ${p.used_by.join(', ')}; change them first`); db.plugins.splice(db.plugins.indexOf(p), 1); }],
-  ['DELETE', '/plugins/([^/]+)/versions/([^/]+)', ({ m }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); p.versions = p.versions.filter((v) => v.digest !== m[2]); }],
-  ['POST', '/plugins/([^/]+)/dry_run', ({ m }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); return p.granted ? { state: 'ok', summary: 'answered in 41 ms', details: 'HTTP/1.1 200 OK', metrics: [{ name: 'latency_ms', value: 41.2 }], log: [{ level: 'info', message: 'asked once' }], fault: null, duration_us: 43_100 } : { state: null, summary: '', details: '', metrics: [], log: [], fault: { kind: 'denied', text: 'the plugin asked for 192.0.2.11:80, which is not granted' }, duration_us: 900 }; }],
+  ['DELETE', '/plugins/([^/]+)/versions/([^/]+)', ({ m }) => { const p = find(db.plugins, (x) => x.name === m[1], 'plugin'); if (p.versions.length > 1 && p.versions.find((v) => v.digest === m[2])?.active) throw new Problem(409, 'conflict', 'this version is the one in use: activate another one first'); p.versions = p.versions.filter((v) => v.digest !== m[2]); }],
+  ['POST', '/plugins/([^/]+)/dry_run', ({ m }) => data.dryRun(find(db.plugins, (x) => x.name === m[1], 'plugin').granted)],
+  ['POST', '/plugins/([^/]+)/crashes/([^/]+)/replay', () => data.dryRun(true)],
   ['GET', '/commands', () => ({ items: ['restart-web', 'fail-over'], next: null })],
   ['GET', '/secrets', () => ({ items: ['api-token', 'smtp-password'], next: null })],
   ['GET', '/logs', ({ query }) => { const levels = ['', 'trace', 'debug', 'info', 'notice', 'warning', 'error', 'critical']; const least = levels.indexOf(query.get('min_level') ?? ''); return page(db.logs.filter((l) => l.ts >= (Number(query.get('from')) || 0) && l.ts <= (Number(query.get('to')) || Infinity) && levels.indexOf(l.level) >= least && l.message.includes(query.get('q') ?? '')), query); }],

@@ -27,6 +27,89 @@ test('an error of the raw configuration stands at the raw text', async ({ page }
   await expect(page.getByLabel('Configuration as JSON')).toHaveAccessibleDescription(/urll: is not known/);
 });
 
+test('JSON that is none is not saved, and nothing typed is lost', async ({ page }) => {
+  await page.goto('/checks/new');
+  await page.getByLabel('Name').fill('half-typed');
+  await page.getByLabel('Plugin', { exact: true }).selectOption('http');
+  const modes = page.getByRole('radiogroup', { name: 'How to edit the configuration' });
+  await modes.getByText('JSON').click();
+  const json = page.getByLabel('Configuration as JSON');
+  await json.fill('{"url": "http://x.example",');
+  await expect(modes.getByLabel('Form')).toBeDisabled();
+  let sent = 0;
+  page.on('request', (request) => (sent += Number(request.method() === 'POST' && request.url().endsWith('/api/v1/checks'))));
+  await page.getByRole('button', { name: 'Add check' }).click();
+  await expect(json).toBeFocused();
+  await expect(json).toHaveAccessibleDescription(/Not JSON yet/);
+  expect(sent).toBe(0);
+  await expect(json).toHaveValue('{"url": "http://x.example",');
+  await json.fill('{"url": "http://x.example"}');
+  await expect(json).not.toHaveAttribute('aria-invalid');
+  await page.getByRole('button', { name: 'Add check' }).click();
+  await expect(page.getByRole('heading', { level: 1, name: 'half-typed' })).toBeVisible();
+  expect(sent).toBe(1);
+});
+
+test('what is wrong with another object is told above the form, not at a field of this one', async ({ page }) => {
+  const fields = [{ path: 'nodes[3].address', message: 'expected an address (node db-1, made in the UI)' }];
+  await page.route('**/api/v1/checks', (route) =>
+    route.request().method() === 'POST' ? route.fulfill({ status: 422, json: { error: { code: 'validation', message: 'not valid', fields } } }) : route.continue(),
+  );
+  await page.goto('/checks/new');
+  await page.getByLabel('Name').fill('innocent');
+  await page.getByLabel('Plugin', { exact: true }).selectOption('http');
+  await page.getByRole('button', { name: 'Add check' }).click();
+  await expect(page.getByRole('alert')).toContainText('nodes[3].address: expected an address (node db-1, made in the UI)');
+  await expect(page.locator('[aria-invalid="true"]')).toHaveCount(0);
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
+});
+
+test('the browser does not go back from a form with changes without asking', async ({ page }) => {
+  await page.goto('/checks');
+  await page.getByRole('link', { name: 'Add check' }).first().click();
+  const name = page.getByLabel('Name');
+  await name.fill('precious');
+  const asked: string[] = [];
+  let answer = false;
+  page.on('dialog', (dialog) => {
+    asked.push(dialog.message());
+    void (answer ? dialog.accept() : dialog.dismiss());
+  });
+  const back = () => page.evaluate(() => history.back());
+  await back();
+  await expect.poll(() => asked.length).toBe(1);
+  await expect(page).toHaveURL(/\/checks\/new$/);
+  await expect(name).toHaveValue('precious');
+  await back();
+  await expect.poll(() => asked.length).toBe(2);
+  await expect(page).toHaveURL(/\/checks\/new$/);
+  answer = true;
+  await back();
+  await expect(page.getByRole('heading', { level: 1, name: 'Checks' })).toBeVisible();
+  await expect(page).toHaveURL(/\/checks$/);
+  expect(asked).toHaveLength(3);
+});
+
+test('a number that is cleared is left out', async ({ page }) => {
+  await page.goto('/checks/smtp/edit');
+  const attempts = page.getByLabel('Attempts');
+  await attempts.fill('5');
+  await attempts.fill('');
+  const request = page.waitForRequest((r) => r.method() === 'PUT');
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  expect((await request).postDataJSON()).not.toHaveProperty('attempts');
+});
+
+test('a change that came in between is not overwritten', async ({ page }) => {
+  await page.goto('/checks/smtp/edit');
+  await page.getByLabel('Time limit').fill('9s');
+  const { spec, version } = await (await page.request.get('/api/v1/checks/smtp')).json();
+  const other = await page.request.put('/api/v1/checks/smtp', { data: spec, headers: { 'if-match': String(version) } });
+  expect(other.ok()).toBe(true);
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  await expect(page.getByRole('alert')).toContainText('somebody changed this check while you edited it');
+});
+
 test('a check is added and its page shows it', async ({ page }) => {
   await page.goto('/checks/new');
   await page.getByLabel('Name').fill('front-page');

@@ -77,7 +77,7 @@ async function firing(page: Page, count: () => number) {
     const response = await route.fetch();
     const overview = await response.json();
     const [alert] = overview.alerts;
-    await route.fulfill({ response, json: { ...overview, alerts: Array.from({ length: count() }, (_, i) => ({ ...alert, id: 900 + i, phase: 'firing' })) } });
+    await route.fulfill({ response, json: { ...overview, firing_total: count(), alerts: Array.from({ length: count() }, (_, i) => ({ ...alert, id: 900 + i, phase: 'firing' })) } });
   });
 }
 test('a screen reader is told of a new alert, and not of the first look', async ({ page }) => {

@@ -58,6 +58,20 @@ test.describe('a large outage', () => {
     });
 });
 
+test('alerts are counted that the overview does not list', async ({ page }) => {
+  await page.route('**/api/v1/overview', async (route) => {
+    const response = await route.fetch();
+    const overview = await response.json();
+    const [alert] = overview.alerts;
+    await route.fulfill({ response, json: { ...overview, firing_total: 300, alerts: Array.from({ length: 50 }, (_, i) => ({ ...alert, id: 900 + i, phase: 'firing' })) } });
+  });
+  await page.goto('/');
+  await expect(page.getByText('300 alerts firing, ')).toBeVisible();
+  await expect(page.getByRole('navigation', { name: 'Main' }).getByText('300 firing')).toBeVisible();
+  await expect(page.getByRole('link', { name: '10 of 300 shown' })).toBeVisible();
+  await page.unrouteAll({ behavior: 'ignoreErrors' });
+});
+
 test.describe('nothing configured', () => {
   test.use({ baseURL: 'http://127.0.0.1:8491' });
   test('log in and look at every empty list', async ({ page }) => {

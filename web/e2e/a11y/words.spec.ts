@@ -68,7 +68,7 @@ test('limits of a configuration are those of its metrics', () => {
 
 const none = { ok: 0, warning: 0, critical: 0, unknown: 0, pending: 0, stale: 0, paused: 0 };
 const node = (name: string, state: keyof typeof none, labels: Record<string, string>, parents: string[] = []): NodeItem => ({
-  spec: { name, address: '192.0.2.1', labels, parents }, origin: 'ui', file: null, version: 1, summary: { series: { ...none, [state]: 1 }, pending: null, firing: null, used_by: [] },
+  spec: { name, address: '192.0.2.1', labels, parents }, origin: 'ui', file: null, version: 1, summary: { series: { ...none, [state]: 1 }, pending: null, firing: null, fault: null, used_by: [] },
 });
 const SITE = [node('web-10', 'ok', { role: 'web' }, ['sw']), node('web-2', 'critical', { role: 'web' }, ['sw', 'sw-2']), node('db-1', 'warning', { role: 'db', rack: '4' }, ['sw']), node('sw', 'ok', { role: 'switch' }), node('alone', 'ok', {})];
 

@@ -53,4 +53,31 @@ test('a plugin that loops is a fault, a target that hangs is critical, and both 
     await expect(problems.filter({ hasText: 'hangs on shop-1' })).toContainText('Critical');
     await expect(problems.filter({ hasText: 'loops on shop-1' })).toContainText('Fault');
   });
+
+  await test.step('the request that crashed it is run again, and says what it used', async () => {
+    await visit(page, 'Plugins');
+    await page.getByRole('link', { name: 'hostile', exact: true }).click();
+    const crash = page.getByRole('list', { name: 'Crashes' }).getByRole('listitem').first();
+    await expect(crash).toContainText('loops on shop-1');
+    await crash.getByText('Backtrace and log').click();
+    await expect(crash).toContainText('backtrace, innermost first');
+    await crash.getByRole('button', { name: /^Run request \d+ again$/ }).click();
+    const again = page.getByRole('group', { name: /^Result of running request/ });
+    await expect(again).toContainText('computed beyond its deadline');
+    await expect(again.getByRole('list', { name: 'Limits used' })).toContainText(/Memory.*of 64\.0 MiB/);
+  });
+
+  await test.step('a dry run lists the calls of the engine with their times', async () => {
+    const form = page.getByRole('form', { name: 'Dry run of hostile' });
+    await form.getByLabel('Mode').selectOption({ label: 'endless-host-call' });
+    await form.getByText('More options').click();
+    await form.getByLabel('Target').fill(`http://127.0.0.1:${silent.port}/`);
+    await form.getByLabel('Time limit').fill('300ms');
+    await form.getByRole('button', { name: 'Run once' }).click();
+    const report = page.getByRole('group', { name: 'Result of the dry run' });
+    await expect(report).toBeFocused();
+    const calls = report.getByRole('list', { name: 'Calls of the engine' }).getByRole('listitem');
+    await expect(calls.first()).toContainText(/net\.http GET .*timed out in first-byte.*3\d\d ms/);
+    await expect(calls.last()).toContainText('never came back');
+  });
 });

@@ -73,6 +73,7 @@ export const client = {
   endShadow: (name: string) => http.del<void>(p`/plugins/${name}/shadow`),
   versionDiff: (name: string, digest: string, s?: Signal) => http.get<T.VersionDiff>(p`/plugins/${name}/versions/${digest}/diff`, {}, s),
   crashes: (name: string, s?: Signal) => http.get<T.Page<T.Crash>>(p`/plugins/${name}/crashes`, {}, s),
+  replayCrash: (name: string, id: number) => http.post<T.DryRun>(p`/plugins/${name}/crashes/${id}/replay`, {}),
   removePlugin: (name: string) => http.del<void>(p`/plugins/${name}`),
   removeVersion: (name: string, digest: string) => http.del<void>(p`/plugins/${name}/versions/${digest}`),
   dryRun: (name: string, body: { node?: string; config: T.JsonObject; input?: T.InputSpec; timeout?: string }) =>

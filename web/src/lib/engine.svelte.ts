@@ -15,13 +15,13 @@ export function watchEngine(): () => void {
   let told: number | null = null;
   let spoke = 0;
   /** Says in words what the count beside “Alerts” shows: when it has changed, and never in a rush. */
-  function tell(firing: Alert[]) {
-    if (told === null) told = firing.length;
-    if (firing.length === told || Date.now() - spoke < QUIET) return;
+  function tell(firing: Alert[], total: number) {
+    if (told === null) told = total;
+    if (total === told || Date.now() - spoke < QUIET) return;
     const newest = firing.reduce<Alert | null>((best, alert) => (!best || (alert.fired_at ?? 0) > (best.fired_at ?? 0) ? alert : best), null);
     const name = newest && `${alertName(newest.source)}${newest.node ? ` on ${newest.node}` : ''}`;
-    engine.news = !firing.length ? 'No alert fires any more.' : firing.length > told ? `${plural(firing.length, 'alert')} firing, the newest: ${name}.` : `${plural(firing.length, 'alert')} still firing.`;
-    told = firing.length;
+    engine.news = !total ? 'No alert fires any more.' : total > told ? `${plural(total, 'alert')} firing, the newest: ${name}.` : `${plural(total, 'alert')} still firing.`;
+    told = total;
     spoke = Date.now();
   }
   async function load() {
@@ -30,8 +30,8 @@ export function watchEngine(): () => void {
       if (stopped) return;
       engine.degraded = overview.engine.degraded;
       const firing = overview.alerts.filter((alert) => alert.phase === 'firing');
-      engine.firing = firing.length;
-      tell(firing);
+      engine.firing = overview.firing_total;
+      tell(firing, overview.firing_total);
     } catch {
       // The connection banner and the page itself say so.
     }

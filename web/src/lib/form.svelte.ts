@@ -1,9 +1,13 @@
 /** Errors of a form, put where the person can mend them. */
 import { getContext, setContext, tick } from 'svelte';
+import { SvelteMap } from 'svelte/reactivity';
 import { ApiError } from './api';
 import type { FieldError } from './types';
 
 const KEY = Symbol('form');
+
+/** The engine says `checks[3].every` of an object other than the one that was sent. */
+const ELSEWHERE = /^(plugins|nodes|checks|rules|contacts|remediations|log_sources)\[\d+\]/;
 
 export class FormState {
   /** Message by path of a field on the page. */
@@ -13,12 +17,8 @@ export class FormState {
   busy = $state(false);
   root: HTMLElement | undefined;
   #paths = new Map<string, number>();
-  readonly #list: RegExp | null;
-
-  /** `list`: the objects' key in the configuration; the engine says `checks[3].every` of a check. */
-  constructor(list?: string) {
-    this.#list = list ? new RegExp(`^${list}\\[\\d+\\]\\.?`) : null;
-  }
+  /** What cannot be sent as it is, by field. */
+  #held = new SvelteMap<symbol, { path: string; text: string }>();
 
   register(path: string): () => void {
     this.#paths.set(path, (this.#paths.get(path) ?? 0) + 1);
@@ -29,8 +29,21 @@ export class FormState {
     };
   }
 
+  /** Nothing is sent until this is called off. */
+  hold(path: string, text: string): () => void {
+    const key = Symbol(path);
+    this.#held.set(key, { path, text });
+    return () => void this.#held.delete(key);
+  }
+
+  /** True where something typed is not in what would be sent. */
+  get held() {
+    return this.#held.size > 0;
+  }
+
   /** The field on the page for a path: itself or the nearest above. */
   #home(path: string): string | null {
+    if (ELSEWHERE.test(path)) return null;
     let at = path;
     for (;;) {
       if (this.#paths.has(at)) return at;
@@ -42,7 +55,7 @@ export class FormState {
 
   /** Where and what for the person: a missing key is reported at the object that lacks it. */
   #told(field: FieldError): { path: string; text: string } {
-    const path = this.#list ? field.path.replace(this.#list, '') : field.path;
+    const path = field.path;
     const missing = /^expected the key "([^"]+)"/.exec(field.message)?.[1];
     const inner = missing && path !== missing && !path.endsWith(`.${missing}`) ? `${path}.${missing}`.replace(/^\./, '') : path;
     if (missing && this.#paths.has(inner)) return { path: inner, text: 'expected a value, found none' };
@@ -85,6 +98,11 @@ export class FormState {
   /** Runs the submission; true where it went through. */
   async run(work: () => Promise<void>): Promise<boolean> {
     if (this.busy) return false;
+    if (this.held) {
+      this.place([...this.#held.values()].map(({ path, text }) => ({ path, message: text })));
+      await this.focusFirst();
+      return false;
+    }
     this.busy = true;
     this.clear();
     try {

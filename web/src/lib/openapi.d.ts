@@ -563,6 +563,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins/pull": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pull a plugin from a registry
+         * @description From one that the configuration file lists, and then as an upload: progress
+         *     comes as `upload` events and under the upload's id.
+         */
+        post: operations["pull_plugin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/plugins/uploads/{id}": {
         parameters: {
             query?: never;
@@ -635,6 +656,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins/{name}/crashes/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run a crash again
+         * @description As it was, by the version that crashed or by another one of the plugin, and
+         *     recording nothing. It has no commands, and of its secrets those that the
+         *     plugin is granted now. What the target answers is what it answers now.
+         */
+        post: operations["replay_crash"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/plugins/{name}/dry_run": {
         parameters: {
             query?: never;
@@ -686,6 +729,31 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/plugins/{name}/shadow": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How a shadow compares */
+        get: operations["get_shadow"];
+        put?: never;
+        /**
+         * Run another version beside the one in use
+         * @description From now on each scheduled run of a check that uses the plugin is followed by
+         *     a run of that version with the same request and grants. It is compared and
+         *     forgotten: nothing is recorded, alerted or repaired. Another shadow of the
+         *     plugin ends.
+         */
+        post: operations["start_shadow"];
+        /** End a shadow */
+        delete: operations["end_shadow"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/plugins/{name}/versions/{digest}": {
         parameters: {
             query?: never;
@@ -698,6 +766,23 @@ export interface paths {
         post?: never;
         /** Delete one version of a plugin */
         delete: operations["delete_plugin_version"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/plugins/{name}/versions/{digest}/diff": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Compare a version with the one in use */
+        get: operations["diff_plugin_version"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1187,8 +1272,8 @@ export interface components {
             action: string;
             /** @description `kind/name`. */
             subject: string;
-            /** @description What changed, without secrets. */
-            detail: Record<string, never>;
+            /** @description What changed, without secrets; null where nothing is left of it. */
+            detail?: Record<string, never> | null;
         };
         /** @description An alert that would have fired. Times in µs. */
         BacktestAlert: {
@@ -1284,6 +1369,11 @@ export interface components {
             /** @description Those that fired, oldest first; at most 1,000. */
             alerts: components["schemas"]["BacktestAlert"][];
         };
+        CallPhase: {
+            phase: string;
+            /** Format: int64 */
+            took_us: number;
+        };
         /** @description What to change of an account. */
         ChangeUser: {
             /** @default null */
@@ -1357,6 +1447,19 @@ export interface components {
             input?: components["schemas"]["InputSpec"] | null;
             /** @description True holds the schedule. */
             paused?: boolean;
+        };
+        /** @description A key of the configuration that is not what it was. */
+        ConfigChange: {
+            /** @description As in `limits.max`; `[]` stands for the items of a list. */
+            path: string;
+            /** @description Its JSON Schema in `from`; absent for a new key. */
+            before?: Record<string, never> | null;
+            /** @description Its JSON Schema in `to`; absent for a key that is gone. */
+            after?: Record<string, never> | null;
+            required_before: boolean;
+            required_after: boolean;
+            /** @description A configuration that was valid may be refused. */
+            may_break: boolean;
         };
         /** @description A mistake in a configuration. */
         ConfigProblem: {
@@ -1469,6 +1572,8 @@ export interface components {
              *     not known now.
              */
             without_state?: boolean;
+            /** @description The log of the run that crashed, with the guest's stack. */
+            log?: components["schemas"]["RunLogLine"][];
         };
         /** @description A value of the plugin's state. */
         CrashState: {
@@ -1568,6 +1673,9 @@ export interface components {
             fault?: components["schemas"]["Fault"] | null;
             /** Format: int64 */
             duration_us: number;
+            /** @description What it asked of the host, in order; 200 calls at most. */
+            calls: components["schemas"]["HostCall"][];
+            used: components["schemas"]["RunUse"];
         };
         /** @description The engine itself. */
         EngineView: {
@@ -1673,12 +1781,22 @@ export interface components {
         FieldError: {
             /**
              * @description Relative to the object sent: `every`, `config.expect_status[0]`; empty
-             *     for the object as a whole.
+             *     for the object as a whole. What a change makes wrong elsewhere has its
+             *     full path: `checks[3].every`.
              */
             path: string;
             message: string;
             /** @description What was probably meant. */
             suggestion?: string | null;
+        };
+        /** @description The last bytes of a file, from the beginning of a line. */
+        FileInput: {
+            /** @description One of the configured `files`. */
+            folder: string;
+            /** @description Relative to the folder. */
+            path: string;
+            /** @description Bytes at most, up to 1MiB; 64KiB where absent. */
+            tail?: string | null;
         };
         /** @description What a new installation has already. */
         FirstSteps: {
@@ -1728,6 +1846,29 @@ export interface components {
              */
             files: string[];
         };
+        /** @description A call of the host by a plugin. */
+        HostCall: {
+            /** @description Interface and function, such as `net.http`. */
+            call: string;
+            /** @description What it was asked, such as `GET http://192.0.2.1/`. */
+            asked: string;
+            /** @description What came of it; absent where the run ended in it. */
+            answer?: string | null;
+            /** @description True where the answer is an error. */
+            failed: boolean;
+            /**
+             * Format: int64
+             * @description Microseconds from the run's start.
+             */
+            at_us: number;
+            /**
+             * Format: int64
+             * @description Microseconds it took, or had taken when the run ended in it.
+             */
+            took_us: number;
+            /** @description Microseconds of each phase of a call of the network. */
+            phases?: components["schemas"]["CallPhase"][];
+        };
         /** @description A request whose answer's body is the input. */
         HttpInput: {
             /** @description `http` or `https`. */
@@ -1752,7 +1893,7 @@ export interface components {
             head?: boolean;
         };
         /**
-         * @description One of `http`, `tcp` and `text`. Texts inside are templates over `node` and
+         * @description One of `http`, `tcp`, `file` and `text`. Texts inside are templates over `node` and
          *     `check`.
          */
         InputSpec: {
@@ -1761,6 +1902,9 @@ export interface components {
         } | {
             /** @description What a server says over TCP. */
             tcp: components["schemas"]["TcpInput"];
+        } | {
+            /** @description The end of a file on the engine's host. */
+            file: components["schemas"]["FileInput"];
         } | {
             /** @description This text. */
             text: string;
@@ -1979,8 +2123,8 @@ export interface components {
                 action: string;
                 /** @description `kind/name`. */
                 subject: string;
-                /** @description What changed, without secrets. */
-                detail: Record<string, never>;
+                /** @description What changed, without secrets; null where nothing is left of it. */
+                detail?: Record<string, never> | null;
             }[];
             next?: string | null;
         };
@@ -2563,6 +2707,16 @@ export interface components {
             counts: components["schemas"]["StateCounts"];
             /** @description Open alerts, firing first, then newest first; at most 50. */
             alerts: components["schemas"]["AlertView"][];
+            /**
+             * Format: int64
+             * @description Alerts that fire, shown or not.
+             */
+            firing_total: number;
+            /**
+             * Format: int64
+             * @description Alerts that wait for their `for`, shown or not.
+             */
+            pending_total: number;
             /** @description Series that are not ok, or stale; worst first, at most 200. */
             problems: components["schemas"]["Series"][];
             /** Format: int64 */
@@ -2622,6 +2776,18 @@ export interface components {
             /** @description Everything wanted is granted. */
             granted: boolean;
         };
+        /** @description What to pull. */
+        Pull: {
+            /** @description `registry/repository:tag` or `registry/repository@sha256:…`. */
+            reference: string;
+            /** @description Name to give it; its own where absent. */
+            name?: string | null;
+            /**
+             * @description What `bellwether plugin sign` wrote; the annotation
+             *     `bellwether.signature` of the manifest where absent.
+             */
+            signature?: string | null;
+        };
         /**
          * @description Why a version is held back.
          * @enum {string}
@@ -2678,6 +2844,10 @@ export interface components {
             version: string;
             added_capabilities: string[];
             removed_capabilities: string[];
+        };
+        /** @description The version to run a crash with. */
+        ReplayCrash: {
+            digest?: components["schemas"]["Digest"] | null;
         };
         /** @description Where a job reports. */
         ReportUrl: {
@@ -2799,6 +2969,41 @@ export interface components {
         };
         /** @enum {string} */
         RunStatus: "running" | "awaiting_approval" | "succeeded" | "failed" | "dry_run" | "interrupted" | "cancelled";
+        /** @description What a run used of what it may use at most. */
+        RunUse: {
+            /**
+             * Format: int64
+             * @description Microseconds on a guest thread: the guest's own code and the host's work
+             *     for it, without waits.
+             */
+            cpu_us: number;
+            /**
+             * Format: int64
+             * @description Microseconds from start to end, and after how many it would have ended.
+             */
+            ran_us: number;
+            /** Format: int64 */
+            deadline_us: number;
+            /**
+             * Format: int64
+             * @description Bytes of linear memory.
+             */
+            memory: number;
+            /** Format: int64 */
+            memory_limit: number;
+            /**
+             * Format: int64
+             * @description Bytes of state that would be kept.
+             */
+            state: number;
+            /** Format: int64 */
+            state_limit: number;
+            /**
+             * Format: int64
+             * @description Calls of the host, those included that are not listed.
+             */
+            host_calls: number;
+        };
         /** @description What accepting a change led to. */
         Saved: {
             /**
@@ -2906,6 +3111,74 @@ export interface components {
         };
         /** @enum {string} */
         Severity: "info" | "warning" | "critical";
+        /** @description What a plugin's page shows of its shadow. */
+        ShadowPage: {
+            shadow?: components["schemas"]["ShadowView"] | null;
+        };
+        /** @description Two runs of the same slot. */
+        ShadowRun: {
+            /** Format: int64 */
+            at: number;
+            agrees: boolean;
+            current: components["schemas"]["ShadowSide"];
+            shadow: components["schemas"]["ShadowSide"];
+        };
+        /** @description The newest runs of a check on a node. */
+        ShadowSeries: {
+            check: string;
+            node: string;
+            /** Format: int64 */
+            agreements: number;
+            /** Format: int64 */
+            disagreements: number;
+            /** @description Newest first; bounded. */
+            runs: components["schemas"]["ShadowRun"][];
+        };
+        /** @description What one version made of it. */
+        ShadowSide: {
+            state?: components["schemas"]["State"] | null;
+            /** @description Cut where it is long. */
+            summary: string;
+            /** @description The first ones. */
+            metrics: components["schemas"]["Metric"][];
+            fault?: components["schemas"]["Fault"] | null;
+            /** Format: int64 */
+            duration_us: number;
+        };
+        /** @description A version of a plugin. */
+        ShadowVersion: {
+            digest: components["schemas"]["Digest"];
+            version: string;
+        };
+        /** @description How two versions compare since the shadow was started. */
+        ShadowView: {
+            /** @description The version in use. */
+            current: components["schemas"]["ShadowVersion"];
+            /** @description The version that runs beside it. */
+            shadow: components["schemas"]["ShadowVersion"];
+            /** Format: int64 */
+            since: number;
+            started_by: string;
+            /**
+             * Format: int64
+             * @description Runs whose state, or kind of fault, was the same.
+             */
+            agreements: number;
+            /** Format: int64 */
+            disagreements: number;
+            /**
+             * Format: int64
+             * @description Runs without a shadow, because others were in flight.
+             */
+            skipped: number;
+            /** @description Series with disagreements first, then by check and node; bounded. */
+            series: components["schemas"]["ShadowSeries"][];
+        };
+        /** @description The version to run beside the one in use: one of the two. */
+        ShadowWanted: {
+            digest?: components["schemas"]["Digest"] | null;
+            version?: string | null;
+        };
         /** @description Faults of a log source that have not ended. */
         SourceFault: {
             /** @description The newest. */
@@ -3212,6 +3485,19 @@ export interface components {
         };
         /** @enum {string} */
         VerifyStatus: "none" | "waiting" | "ok" | "failed";
+        /** @description From the version in use to another one. */
+        VersionDiff: {
+            from: components["schemas"]["ShadowVersion"];
+            to: components["schemas"]["ShadowVersion"];
+            added_capabilities: string[];
+            removed_capabilities: string[];
+            added_metrics: components["schemas"]["MetricView"][];
+            removed_metrics: components["schemas"]["MetricView"][];
+            /** @description Metrics of the same name and another unit, as they are in `to`. */
+            changed_metrics: components["schemas"]["MetricView"][];
+            /** @description Keys of the configuration, by path. */
+            config: components["schemas"]["ConfigChange"][];
+        };
         /** @description One version of a plugin. */
         VersionView: {
             digest: components["schemas"]["Digest"];
@@ -4277,6 +4563,29 @@ export interface operations {
             };
         };
     };
+    pull_plugin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Pull"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadAccepted"];
+                };
+            };
+        };
+    };
     get_upload: {
         parameters: {
             query?: never;
@@ -4384,6 +4693,32 @@ export interface operations {
             };
         };
     };
+    replay_crash: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayCrash"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DryRunReport"];
+                };
+            };
+        };
+    };
     dry_run_plugin: {
         parameters: {
             query?: never;
@@ -4457,6 +4792,69 @@ export interface operations {
             };
         };
     };
+    get_shadow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ShadowPage"];
+                };
+            };
+        };
+    };
+    start_shadow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ShadowWanted"];
+            };
+        };
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    end_shadow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     delete_plugin_version: {
         parameters: {
             query?: never;
@@ -4474,6 +4872,28 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    diff_plugin_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+                digest: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionDiff"];
+                };
             };
         };
     };

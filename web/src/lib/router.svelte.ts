@@ -9,6 +9,13 @@ export function leaveGuard(check: (() => boolean) | null) {
   guard = check;
 }
 
+const QUESTION = 'Leave without saving what you changed?';
+/** How many entries of the history lie before this one: tells how far Back and Forward went. */
+let depth = Number(history.state?.depth) || 0;
+history.replaceState({ depth }, '');
+/** On the way back to a page that was not to be left. */
+let returning = false;
+
 function sync() {
   route.path = location.pathname;
   route.query = new URLSearchParams(location.search);
@@ -17,8 +24,8 @@ function sync() {
 
 export async function go(to: string, options: { replace?: boolean; keep?: boolean } = {}) {
   const before = location.pathname;
-  if (options.replace) history.replaceState(null, '', to);
-  else history.pushState(null, '', to);
+  if (options.replace) history.replaceState({ depth }, '', to);
+  else history.pushState({ depth: ++depth }, '', to);
   sync();
   if (!options.keep && before !== location.pathname) {
     await tick();
@@ -37,7 +44,25 @@ export function setQuery(values: Record<string, string | null | undefined>) {
   void go(location.pathname + (text ? `?${text}` : ''), { replace: true, keep: true });
 }
 
-addEventListener('popstate', sync);
+addEventListener('popstate', (event) => {
+  if (returning) {
+    returning = false;
+    return;
+  }
+  const same = location.pathname === route.path;
+  const known: unknown = event.state?.depth;
+  // A link inside the page made an entry that says nothing.
+  const there = typeof known === 'number' ? known : depth + (same ? 1 : -1);
+  if (there !== known) history.replaceState({ depth: there }, '');
+  if (!same && guard?.() && !confirm(QUESTION)) {
+    returning = true;
+    history.go(depth - there);
+    return;
+  }
+  if (!same) guard = null;
+  depth = there;
+  sync();
+});
 addEventListener('beforeunload', (event) => {
   if (guard?.()) event.preventDefault();
 });
@@ -47,7 +72,7 @@ document.addEventListener('click', (event) => {
   if (!link || link.target || link.hasAttribute('download') || link.origin !== location.origin) return;
   if (link.pathname.startsWith('/api/') || (link.hash && link.pathname === location.pathname)) return;
   event.preventDefault();
-  if (guard?.() && !confirm('Leave without saving what you changed?')) return;
+  if (guard?.() && !confirm(QUESTION)) return;
   guard = null;
   void go(link.pathname + link.search + link.hash);
 });

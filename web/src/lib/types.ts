@@ -68,11 +68,14 @@ export type AuditEntry = Sent<S['AuditView']>;
 export type RuleTest = Sent<S['RuleTestReport']>;
 export type ConfigProblem = Sent<S['ConfigProblem']>;
 export type DryRun = Sent<S['DryRunReport']>;
+export type HostCall = Sent<S['HostCall']>;
+export type RunUse = Sent<S['RunUse']>;
 
 /* Objects of the configuration. */
 export type InputSpec = Written<S['InputSpec']>;
 export type HttpInput = Written<S['HttpInput']>;
 export type TcpInput = Written<S['TcpInput']>;
+export type FileInput = Written<S['FileInput']>;
 export type EnvelopeSpec = Partial<Written<S['EnvelopeSpec']>>;
 export interface Specs {
   nodes: Written<S['NodeSpec']>;
