@@ -2,7 +2,7 @@
 # Every test of the project; ends with one line of totals.
 #
 #   .ci/test.sh            all of it
-#   .ci/test.sh engine     only this part: format, lints, licences, plugins, web, engine
+#   .ci/test.sh engine     only this part: format, lints, licences, plugins, engine, docs, web
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,6 +43,9 @@ if wanted plugins; then
 fi
 if wanted engine; then
     step "engine" rust_tests
+fi
+if wanted docs; then
+    step "docs" sh docs/check.sh
 fi
 if wanted web; then
     step "web: types" npm --prefix web run check
