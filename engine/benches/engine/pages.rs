@@ -2,7 +2,7 @@
 //! and seven days of results, over real HTTP.
 //!
 //! Ten series have a result every 10 s and are the ones looked at; the others
-//! one every 10 minutes, so that filling the file takes a minute and not hours.
+//! one every 10 minutes, so that filling the file takes minutes and not hours.
 //! How long a page of one series takes depends on that series' own results.
 
 use std::sync::Arc;
